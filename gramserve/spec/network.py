@@ -1,0 +1,213 @@
+"""The kernel spec: input, layers, and which kernels of the network are asked for."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from gramserve.errors import SpecError
+from gramserve.spec.canonical import digest_of
+from gramserve.spec.faults import spec_error
+from gramserve.spec.layers import CknPool, Concat, Conv, ConvLocal, Layer, LayerModel, Residual
+from gramserve.spec.presets import expand_preset
+
+FORMAT = "gramserve.kernel/1"
+"""The version of the kernel-spec language that this package reads and writes."""
+
+KernelName = Literal["nngp", "ntk"]
+"""The two kernels of a network."""
+
+Precision = Literal["float32", "mixed", "float64"]
+"""How the numbers are computed and stored."""
+
+_ORDER: tuple[KernelName, ...] = get_args(KernelName)
+_PER_AXIS_FIELDS = ("size", "strides", "dilation", "fill", "window")
+
+
+def _kernel_names(value: Any) -> Any:
+    """Bring a list of kernels into one order; a list of one is that one."""
+    if not isinstance(value, list | tuple):
+        value = (value,)
+    unknown = [name for name in value if name not in _ORDER]
+    if unknown or not value:
+        msg = f'must be "nngp", "ntk" or a list of both, got {unknown[0] if unknown else []!r}'
+        raise ValueError(msg)
+    if len(set(value)) != len(value):
+        msg = f"names a kernel twice: {list(value)}"
+        raise ValueError(msg)
+    ordered = tuple(name for name in _ORDER if name in value)
+    return ordered[0] if len(ordered) == 1 else ordered
+
+
+class InputSpec(BaseModel):
+    """How items become the first covariance."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    channels: Literal["sum", "mean"] = "sum"
+    """``S0 = sum_c x x'``, or that divided by the number of channels."""
+    layout: Literal["auto", "sequence"] = "auto"
+    """"auto": (H, W, C) images and (D,) vectors. "sequence": (L, C)."""
+
+
+class KernelSpec(BaseModel):
+    """A kernel: the network that defines it and which of its kernels is asked for.
+
+    Instances are frozen, hashable and normalised: every per-axis field is a tuple with one
+    entry per spatial axis, and defaults that depend on other fields are filled in, so equal
+    kernels are equal objects with equal digests.
+
+    Examples
+    --------
+    >>> from gramserve.spec import layers
+    >>> spec = KernelSpec(layers=[layers.Dense(), layers.Relu(), layers.Dense()], kernel="ntk")
+    >>> spec.kernels
+    ('ntk',)
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal["gramserve.kernel/1"] = "gramserve.kernel/1"
+    input: InputSpec = InputSpec()
+    layers: tuple[Layer, ...]
+    kernel: Annotated[
+        KernelName | tuple[KernelName, KernelName],
+        Field(union_mode="left_to_right"),
+        BeforeValidator(_kernel_names),
+    ] = "nngp"
+
+    @model_validator(mode="after")
+    def _normalise(self) -> Self:
+        axes = 1 if self.input.layout == "sequence" else 2
+        faults: list[str] = []
+        layers = _normalise_branch(self.layers, axes, "layers", faults)
+        if faults:
+            raise ValueError("\n".join(faults))
+        # The model is frozen for everybody else; this is still its construction.
+        object.__setattr__(self, "layers", layers)
+        return self
+
+    @property
+    def axes(self) -> int:
+        """Spatial axes of images (2) or sequences (1)."""
+        return 1 if self.input.layout == "sequence" else 2
+
+    @property
+    def kernels(self) -> tuple[KernelName, ...]:
+        """The kernels asked for, NNGP first."""
+        return (self.kernel,) if isinstance(self.kernel, str) else self.kernel
+
+    def for_kernel(self, name: KernelName) -> Self:
+        """Return the same network with this one kernel asked for.
+
+        Parameters
+        ----------
+        name : {"nngp", "ntk"}
+            The kernel.
+
+        Returns
+        -------
+        KernelSpec
+            A spec of one kernel.
+        """
+        return self.model_copy(update={"kernel": name})
+
+    def canonical(self) -> dict[str, Any]:
+        """Return the spec as a JSON value with all defaults filled in."""
+        return self.model_dump(mode="json")
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the canonical JSON, 64 hexadecimal digits."""
+        return digest_of(self.canonical())
+
+    def network_digest(self) -> str:
+        """Return the digest of input and layers alone, whichever kernel is asked for."""
+        network = self.canonical()
+        del network["kernel"]
+        return digest_of(network)
+
+
+def _normalise_branch(
+    layers: tuple[Layer, ...], axes: int, where: str, faults: list[str]
+) -> tuple[Layer, ...]:
+    return tuple(
+        _normalise_layer(layer, axes, f"{where}[{index}]", faults)
+        for index, layer in enumerate(layers)
+    )
+
+
+def _normalise_layer(layer: Layer, axes: int, where: str, faults: list[str]) -> Layer:
+    if isinstance(layer, Residual | Concat):
+        branches = tuple(
+            _normalise_branch(branch, axes, f"{where}.branches[{index}]", faults)
+            for index, branch in enumerate(layer.branches)
+        )
+        return layer.model_copy(update={"branches": branches})
+    update: dict[str, Any] = {}
+    if isinstance(layer, CknPool):
+        return layer.model_copy(update={"factor": layer.factor or layer.subsampling})
+    for name in _PER_AXIS_FIELDS:
+        if name in type(layer).model_fields:
+            update[name] = _spread(layer, name, axes, where, faults)
+    if isinstance(layer, Conv | ConvLocal):
+        if not isinstance(layer.padding, str) and len(layer.padding) != axes:
+            faults.append(f"{where}.padding: {len(layer.padding)} pairs for {axes} spatial axes")
+        if layer.padding == "circular" and set(update["fill"]) != {1}:
+            faults.append(f'{where}.fill: padding "circular" needs fill 1, got {layer.fill}')
+    return layer.model_copy(update=update) if update else layer
+
+
+def _spread(
+    layer: LayerModel, name: str, axes: int, where: str, faults: list[str]
+) -> tuple[int, ...] | None:
+    value = getattr(layer, name)
+    if value is None:  # strides of a pool: the window
+        value = layer.window  # type: ignore[attr-defined]
+    if isinstance(value, int):
+        return (value,) * axes
+    if len(value) != axes and name in layer.model_fields_set:
+        faults.append(f"{where}.{name}: {len(value)} numbers for {axes} spatial axes")
+    return tuple(value)
+
+
+def parse_kernel(kernel: str | Mapping[str, Any] | KernelSpec) -> KernelSpec:
+    """Read a kernel from a preset's name, a preset with options, or a full spec.
+
+    Parameters
+    ----------
+    kernel : str, mapping or KernelSpec
+        ``"myrtle5"``, ``{"preset": "cntk", "depth": 5}``, ``{"layers": [...], ...}``.
+
+    Returns
+    -------
+    KernelSpec
+        The normalised spec; presets are expanded to plain layers.
+
+    Raises
+    ------
+    SpecError
+        With every fault found and the nearest known name for each unknown one.
+    UnknownLayerError
+        When a layer type or preset does not exist.
+
+    Examples
+    --------
+    >>> [layer.type for layer in parse_kernel({"preset": "fc", "depth": 1}).layers]
+    ['dense', 'relu', 'dense']
+    """
+    if isinstance(kernel, KernelSpec):
+        return kernel
+    if isinstance(kernel, str):
+        kernel = {"preset": kernel}
+    if not isinstance(kernel, Mapping):
+        msg = (
+            "kernel spec: must be the name of a preset, a mapping or a KernelSpec, "
+            f"got {type(kernel).__name__}"
+        )
+        raise SpecError(msg, errors=[{"loc": "", "message": msg}])
+    if "preset" in kernel:
+        kernel = expand_preset(kernel)
+    try:
+        return KernelSpec.model_validate(dict(kernel))
+    except ValidationError as error:
+        raise spec_error(error, KernelSpec, "kernel spec") from None

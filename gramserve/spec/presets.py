@@ -1,0 +1,243 @@
+"""Named kernels, expanded to plain layers; the expansion is what is hashed.
+
+References
+----------
+Shankar et al., "Neural Kernels Without Tangents", ICML 2020 (Myrtle5, 7, 10).
+Arora et al., "On Exact Computation with an Infinitely Wide Neural Net", NeurIPS 2019 (CNTK).
+Bietti, "Approximation and Learning with Deep Convolutional Models", 2021 (CKN).
+Lee et al., "Finite Versus Infinite Neural Networks", NeurIPS 2020 (fully connected).
+"""
+
+import functools
+from collections.abc import Mapping, Sequence
+from math import sqrt
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from gramserve.errors import UnknownLayerError
+from gramserve.spec.faults import spec_error
+from gramserve.spec.names import nearest
+from gramserve.spec.numbers import Count, NonNegative, Positive, non_empty
+
+JsonLayer = dict[str, Any]
+
+
+class PresetOptions(BaseModel):
+    """Options that every preset takes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    preset: str
+    kernel: Any = None
+    """Replaces the preset's own choice of kernel; checked with the expanded spec."""
+    input: Any = None
+    """Replaces ``{"channels": "sum"}``; checked with the expanded spec."""
+
+
+class MyrtleOptions(PresetOptions):
+    """Options of the Myrtle networks."""
+
+    head: bool = True
+    """Whether the projected activation follows the global pool."""
+
+
+class CntkOptions(PresetOptions):
+    """Options of the convolutional neural tangent kernel."""
+
+    depth: Annotated[Count, Field(ge=2, le=1000)] = 11
+    """Number of convolutions, plus one."""
+    gap: bool = True
+    """Global average pooling; otherwise flatten."""
+    fix: bool = False
+    """Whether the first and the last layer are kept fixed (do not train)."""
+
+
+class CknLayer(BaseModel):
+    """One layer of a convolutional kernel network as the ckn_kernel package writes it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    npatch: Count
+    """Patch size in positions."""
+    subsampling: Count
+    """Step of the pooling in positions."""
+    poolfactor: Count | None = None
+    """Width of the pooling filter; the subsampling if not given."""
+    kernel: Literal["exp", "relu", "linear", "square", "poly2", "poly3", "poly4"] = "exp"
+    """The kernel on patches."""
+    sigma: Positive = 0.65
+    """Width of the exp kernel."""
+    pooling: Literal["gaussian", "average", "strided"] = "gaussian"
+    """The pooling filter."""
+
+
+class CknOptions(PresetOptions):
+    """Options of convolutional kernel networks."""
+
+    layers: Annotated[tuple[CknLayer, ...], BeforeValidator(non_empty)]
+    ntk: bool = False
+    """The neural tangent kernel of the network instead of its NNGP kernel."""
+
+
+def _activation(value: Any) -> Any:
+    return {"type": value} if isinstance(value, str) else value
+
+
+class FcOptions(PresetOptions):
+    """Options of fully connected networks."""
+
+    depth: Annotated[Count, Field(le=1000)] = 3
+    """Number of hidden layers."""
+    activation: Annotated[dict[str, Any], BeforeValidator(_activation)] = Field(
+        default_factory=lambda: {"type": "relu"}
+    )
+    """An activation by name, or as a layer with its options."""
+    w_std: NonNegative = sqrt(2)
+    b_std: NonNegative = 0.0
+    last_w_std: NonNegative = 1.0
+
+
+_CONV: JsonLayer = {"type": "conv", "size": 3}
+_POOL: JsonLayer = {"type": "avg_pool", "window": 2}
+_MYRTLE = {
+    5: ("cr", "crp", "crp", "cr"),
+    7: ("crcrp",) * 2 + ("crcr",),
+    10: ("crcrcrp",) * 2 + ("crcrcr",),
+}
+
+
+def _myrtle(
+    options: MyrtleOptions, depth: int, activation: JsonLayer
+) -> tuple[list[JsonLayer], str]:
+    letters = {"c": _CONV, "r": activation, "p": _POOL}
+    layers = [dict(letters[letter]) for letter in "".join(_MYRTLE[depth])]
+    layers.append({"type": "global_avg_pool"})
+    if options.head:
+        layers.append({**activation, "project": True})
+    return layers, "nngp"
+
+
+def _cntk(options: CntkOptions) -> tuple[list[JsonLayer], str]:
+    layers: list[JsonLayer] = []
+    for index in range(options.depth - 1):
+        layers.append({**_CONV, "trainable": not (options.fix and index == 0)})
+        layers.append({"type": "relu", "normalized": True})
+    layers.append(
+        {"type": "global_avg_pool"} if options.gap else {"type": "flatten", "average": False}
+    )
+    layers.append({"type": "dense", "trainable": not options.fix})
+    return layers, "ntk"
+
+
+def _ckn_activation(layer: CknLayer) -> JsonLayer:
+    match layer.kernel:
+        case "exp":
+            return {"type": "exp_normalized", "gamma": 1 / layer.sigma**2}
+        case "relu":
+            return {"type": "relu", "normalized": True}
+        case "poly2" | "poly3" | "poly4":
+            return {"type": "power", "degree": int(layer.kernel[-1])}
+        case "linear" | "square":
+            return {"type": layer.kernel}
+
+
+def _ckn(options: CknOptions) -> tuple[list[JsonLayer], str]:
+    layers: list[JsonLayer] = []
+    for layer in options.layers:
+        half = layer.npatch // 2
+        padding: Any = "same" if layer.npatch % 2 else [[half, half - 1]] * 2
+        layers += [
+            {"type": "conv", "size": layer.npatch, "average": False, "padding": padding},
+            _ckn_activation(layer),
+            {
+                "type": "ckn_pool",
+                "kind": layer.pooling,
+                "subsampling": layer.subsampling,
+                "factor": layer.poolfactor,
+            },
+        ]
+    layers.append({"type": "flatten", "average": False})
+    if options.ntk:
+        layers.append({"type": "dense"})
+    return layers, "ntk" if options.ntk else "nngp"
+
+
+def _fc(options: FcOptions) -> tuple[list[JsonLayer], str]:
+    dense = {"type": "dense", "w_std": options.w_std, "b_std": options.b_std}
+    hidden = [dict(layer) for _ in range(options.depth) for layer in (dense, options.activation)]
+    last = {"type": "dense", "w_std": options.last_w_std, "b_std": options.b_std}
+    return [*hidden, last], "nngp"
+
+
+_RELU: JsonLayer = {"type": "relu", "normalized": True}
+_EXP: JsonLayer = {"type": "exp_normalized", "gamma": 1.0}
+
+PRESETS: dict[str, tuple[type[PresetOptions], Any]] = {
+    **{
+        f"myrtle{depth}{suffix}": (
+            MyrtleOptions,
+            functools.partial(_myrtle, depth=depth, activation=activation),
+        )
+        for depth in _MYRTLE
+        for suffix, activation in (("", _RELU), ("_exp", _EXP))
+    },
+    "cntk": (CntkOptions, _cntk),
+    "ckn": (CknOptions, _ckn),
+    "fc": (FcOptions, _fc),
+}
+"""Options model and expansion of every preset, by name."""
+
+
+def expand_preset(preset: Mapping[str, Any]) -> dict[str, Any]:
+    """Expand ``{"preset": name, ...options}`` to a full kernel spec.
+
+    Parameters
+    ----------
+    preset : mapping
+        The name and the options of the preset.
+
+    Returns
+    -------
+    dict
+        A kernel spec of plain layers, not yet validated as one.
+
+    Raises
+    ------
+    UnknownLayerError
+        When there is no such preset; names the nearest.
+    SpecError
+        When options are unknown or wrong; lists all of them.
+    """
+    name = preset["preset"]
+    if not isinstance(name, str) or name not in PRESETS:
+        message = f"unknown preset {name!r}{nearest(name, PRESETS)}"
+        raise UnknownLayerError(
+            f"kernel spec: {message}", errors=[{"loc": "preset", "message": message}]
+        )
+    model, expand = PRESETS[name]
+    try:
+        options = model.model_validate(dict(preset))
+    except ValidationError as error:
+        raise spec_error(error, model, f"preset {name}") from None
+    layers, kernel = expand(options)
+    spec: dict[str, Any] = {"layers": layers, "kernel": kernel}
+    for key in ("kernel", "input"):
+        if getattr(options, key) is not None:
+            spec[key] = getattr(options, key)
+    return spec
+
+
+def describe_presets() -> Sequence[dict[str, Any]]:
+    """Return name and option names with defaults of every preset, for help texts."""
+    return [
+        {
+            "preset": name,
+            "options": {
+                key: None if field.is_required() else field.get_default(call_default_factory=True)
+                for key, field in model.model_fields.items()
+                if key != "preset"
+            },
+        }
+        for name, (model, _) in PRESETS.items()
+    ]
