@@ -1,0 +1,83 @@
+"""Settings of a server: the only reader of the server's environment.
+
+Every field is an environment variable with the prefix ``GRAMSERVE_``, for example
+``GRAMSERVE_DATA_DIR``; the command line overrides them. ``docs/operations.md`` lists them, and
+a test keeps that list complete.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+import platformdirs
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+_GIB = 2**30
+
+
+def _physical_memory_bytes() -> int:
+    """Return the memory this process may use: the machine's, or its cgroup's limit."""
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = Path("/sys/fs/cgroup/memory.max")
+    try:
+        text = limit.read_text().strip()
+    except OSError:
+        return physical
+    return min(physical, int(text)) if text.isdigit() else physical
+
+
+def _usable_cores() -> int:
+    """Return the CPU cores this process may run on."""
+    return os.process_cpu_count() or 1 if hasattr(os, "process_cpu_count") else os.cpu_count() or 1
+
+
+class Settings(BaseSettings):
+    """Everything an operator may set."""
+
+    model_config = SettingsConfigDict(env_prefix="GRAMSERVE_", extra="ignore", frozen=True)
+
+    data_dir: Path = Field(default_factory=lambda: platformdirs.user_data_path("gramserve"))
+    """State directory: data sets, Gram matrices, the SQLite catalog."""
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: Annotated[int, Field(ge=0, le=65535)] = 8750
+    """Port to listen on; 0 takes a free one."""
+    api_key: SecretStr | None = None
+    """First admin key; generated and printed once when not given."""
+    database_url: str | None = None
+    """SQLAlchemy URL of the catalog; SQLite in the state directory when not given."""
+    scheduler_address: str | None = None
+    """Address of a Dask scheduler; a LocalCluster of this machine when not given."""
+    workers: Annotated[int, Field(ge=1)] = Field(default_factory=_usable_cores)
+    """Worker processes of the LocalCluster; the usable CPU cores when not given."""
+    threads_per_worker: Annotated[int, Field(ge=1)] = 1
+    """Threads of each worker of the LocalCluster."""
+    worker_memory_bytes: Annotated[int, Field(ge=2**20)] | None = None
+    """Memory one worker may plan with; an equal share of 3/4 of the machine when not given."""
+    engine: Literal["auto", "reference", "cpu", "cuda"] = "auto"
+    """Engine that computes blocks."""
+    concurrent_jobs: Annotated[int, Field(ge=1)] = 4
+    """Jobs whose blocks are computed side by side."""
+    max_upload_bytes: Annotated[int, Field(ge=1)] = 16 * _GIB
+    """Largest data set taken."""
+    max_evaluate_bytes: Annotated[int, Field(ge=1)] = _GIB // 4
+    """Largest body and largest answer of ``rows:evaluate``."""
+    max_response_bytes: Annotated[int, Field(ge=1)] = 4 * _GIB
+    """Largest answer of a row request."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """How much the server writes on standard error."""
+
+    @property
+    def memory_per_worker_bytes(self) -> int:
+        """Memory one worker may plan with, in bytes."""
+        if self.worker_memory_bytes is not None:
+            return self.worker_memory_bytes
+        return _physical_memory_bytes() * 3 // 4 // self.workers
+
+    @property
+    def catalog_url(self) -> str:
+        """SQLAlchemy URL of the catalog."""
+        if self.database_url is not None:
+            return self.database_url
+        return f"sqlite+aiosqlite:///{self.data_dir / 'catalog.sqlite'}"
