@@ -24,11 +24,13 @@
     |   `-- StorageFullError             no space left (retryable)
     |-- CatalogError (RuntimeError)      the database refuses
     |   |-- JobNotFoundError (LookupError)
+    |   |-- JobCancelledError            the job waited for was cancelled; client only
     |   |-- IllegalTransitionError       the job's state does not allow it
     |   |-- ConflictError                something else holds what was asked for
     |   `-- CatalogRevisionError         the database is of another version
     |-- AccessError (PermissionError)    no key, wrong key, missing scope
     |-- QuotaError                       over a limit of the server
+    |-- WaitTimeoutError (TimeoutError)  the caller's patience ended; client only
     `-- ServiceUnreachableError (ConnectionError)  raised by the client only
 
 ``code`` is stable: programs and the HTTP interface rely on it. Which HTTP status an
@@ -208,6 +210,12 @@ class JobNotFoundError(CatalogError, LookupError):
     code = "job_not_found"
 
 
+class JobCancelledError(CatalogError):
+    """The job that was waited for was cancelled; what it computed stays stored."""
+
+    code = "job_cancelled"
+
+
 class IllegalTransitionError(CatalogError):
     """The job's state does not allow what was asked."""
 
@@ -236,6 +244,13 @@ class QuotaError(GramserveError):
     """Over a limit of the server; ``context["status"]`` is 413 or 429."""
 
     code = "quota"
+
+
+class WaitTimeoutError(GramserveError, TimeoutError):
+    """What was waited for goes on, but the time the caller gave is over."""
+
+    code = "wait_timeout"
+    retryable = True
 
 
 class ServiceUnreachableError(GramserveError, ConnectionError):
