@@ -1,0 +1,134 @@
+"""A Gram matrix in memory: no server, no files."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from gramserve.arrays import physical_memory_bytes
+from gramserve.errors import ShapeError, SpecError
+from gramserve.kernels import Engine, Items, check_items, choose_engine, result_dtype
+from gramserve.spec import PRECISIONS, KernelName, KernelSpec, Precision, infer_shapes, parse_kernel
+from gramserve.spec.names import nearest
+
+_TILE = 256
+"""Rows and columns of the tiles a symmetric matrix is cut into, so that each is computed once."""
+
+
+def _item_keys(values: NDArray[Any]) -> NDArray[np.bytes_]:
+    """Return the SHA-256 of every item, little-endian and in C order."""
+    plain = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
+    return np.array([hashlib.sha256(item.tobytes()).hexdigest() for item in plain], dtype="S64")
+
+
+def _prepare(
+    values: NDArray[Any], engine: Engine, spec: KernelSpec, precision: Precision, memory: int
+) -> Items:
+    return Items(
+        values,
+        engine.variances(spec, values, precision, memory_bytes=memory),
+        _item_keys(values),
+    )
+
+
+def _cut(items: Items, start: int) -> Items:
+    part = slice(start, start + _TILE)
+    return Items(items.values[part], items.variances[part], items.keys[part])
+
+
+def compute_gram(
+    x: ArrayLike,
+    x2: ArrayLike | None = None,
+    *,
+    kernel: str | Mapping[str, Any] | KernelSpec,
+    precision: Precision = "float32",
+    engine: str = "auto",
+    memory_bytes: int | None = None,
+) -> NDArray[Any] | dict[KernelName, NDArray[Any]]:
+    """Return the Gram matrix ``K[i, j] = k(x_i, x_j)``, or ``k(x_i, x2_j)``, in memory.
+
+    Parameters
+    ----------
+    x : array_like, (n, H, W, C) or (n, D)
+        Items of any real dtype, used as they are: uint8 images are not scaled.
+    x2 : array_like, (m, ...), optional
+        Other items, of the same shape; the matrix is symmetric without them.
+    kernel : str, mapping or KernelSpec
+        A preset's name, a preset with options, or a full kernel spec.
+    precision : {"float32", "mixed", "float64"}
+        How to compute.
+    engine : {"auto", "reference", "cpu", "cuda"}
+        "auto" takes the fastest that runs the kernel.
+    memory_bytes : int, optional
+        Temporary memory allowed; a quarter of the machine's when not given.
+
+    Returns
+    -------
+    ndarray, (n, n) or (n, m)
+        float64 for "float64", else float32. A dict of two, by kernel, when two are asked for.
+
+    Raises
+    ------
+    SpecError
+        When kernel, precision or items are wrong; all subclasses say what to do.
+    EngineUnavailableError
+        When no engine here runs the kernel.
+    MemoryBudgetError
+        When not even one pair of items fits.
+    NonFiniteKernelError
+        When a value overflows.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.eye(3)
+    >>> compute_gram(x, kernel={"layers": [{"type": "dense"}]}).tolist()
+    [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    """
+    spec = parse_kernel(kernel)
+    if precision not in PRECISIONS:
+        msg = f"precision {precision!r} is not known{nearest(precision, PRECISIONS)}"
+        raise SpecError(msg, errors=[{"loc": "precision", "message": msg}])
+    runner, _ = choose_engine(spec, precision, engine)
+    memory = physical_memory_bytes() // 4 if memory_bytes is None else memory_bytes
+    left = np.asarray(x)
+    check_items(left, spec)
+    infer_shapes(spec, left.shape[1:])
+    if x2 is None:
+        gram = _symmetric(
+            _prepare(left, runner, spec, precision, memory), runner, spec, precision, memory
+        )
+    else:
+        right = np.asarray(x2)
+        check_items(right, spec, "x2")
+        if right.shape[1:] != left.shape[1:]:
+            msg = f"items of x have shape {left.shape[1:]}, items of x2 {right.shape[1:]}"
+            raise ShapeError(msg, errors=[{"loc": "items", "message": msg}])
+        rows, columns = (
+            _prepare(values, runner, spec, precision, memory) for values in (left, right)
+        )
+        gram = runner.evaluate(spec, rows, columns, precision, memory_bytes=memory)
+    return gram if len(spec.kernels) > 1 else gram[spec.kernels[0]]
+
+
+def _symmetric(
+    items: Items, engine: Engine, spec: KernelSpec, precision: Precision, memory: int
+) -> dict[KernelName, NDArray[Any]]:
+    count = len(items)
+    gram: dict[KernelName, NDArray[Any]] = {
+        name: np.empty((count, count), result_dtype(precision)) for name in spec.kernels
+    }
+    for top in range(0, count, _TILE):
+        for left in range(top, count, _TILE):
+            rows, columns = _cut(items, top), _cut(items, left)
+            tile = engine.evaluate(spec, rows, columns, precision, memory_bytes=memory)
+            for name in spec.kernels:
+                values = tile[name]
+                if top == left:
+                    # Both halves of a diagonal tile are computed; rounding may differ by an ulp.
+                    values = np.triu(values) + np.triu(values, 1).T
+                gram[name][top : top + len(rows), left : left + len(columns)] = values
+                gram[name][left : left + len(columns), top : top + len(rows)] = values.T
+    return gram

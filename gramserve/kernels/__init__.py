@@ -1,0 +1,21 @@
+"""The mathematics: dual activations, layer operators and the engines that walk them.
+
+Pure functions of arrays; no files, no network. Needs NumPy and the spec room only.
+"""
+
+from gramserve.kernels.engine import ENGINES, Engine, choose_engine, describe_engines
+from gramserve.kernels.items import Items, check_dtype, check_items
+from gramserve.kernels.precision import result_dtype
+from gramserve.kernels.reference import ReferenceEngine
+
+__all__ = [
+    "ENGINES",
+    "Engine",
+    "Items",
+    "ReferenceEngine",
+    "check_dtype",
+    "check_items",
+    "choose_engine",
+    "describe_engines",
+    "result_dtype",
+]

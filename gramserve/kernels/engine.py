@@ -1,0 +1,131 @@
+"""What an engine is, and which one runs a kernel."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from gramserve.errors import EngineUnavailableError
+from gramserve.kernels.items import Items
+from gramserve.kernels.reference import ReferenceEngine
+from gramserve.spec import KernelName, KernelSpec, Precision
+from gramserve.spec.names import nearest
+
+
+class Engine(Protocol):
+    """Evaluates kernels of items; holds no state between calls."""
+
+    @property
+    def name(self) -> str:
+        """What ``engine=`` calls it."""
+        ...
+
+    @property
+    def device(self) -> str:
+        """Where it computes, for provenance: "cpu", or the name of a card."""
+        ...
+
+    def refusal(self, spec: KernelSpec, precision: Precision) -> str | None:
+        """Return why it cannot run a kernel, or None if it can."""
+        ...
+
+    def pair_bytes(self, spec: KernelSpec, item_shape: Sequence[int], precision: Precision) -> int:
+        """Return the temporary memory of one pair of items, in bytes."""
+        ...
+
+    def variance_length(self, spec: KernelSpec, item_shape: Sequence[int]) -> int:
+        """Return how many variances it keeps of an item."""
+        ...
+
+    def variances(
+        self, spec: KernelSpec, values: NDArray[Any], precision: Precision, *, memory_bytes: int
+    ) -> NDArray[Any]:
+        """Return (n, V) variances of (n, *item_shape) items, once per item."""
+        ...
+
+    def evaluate(
+        self,
+        spec: KernelSpec,
+        rows: Items,
+        columns: Items,
+        precision: Precision,
+        *,
+        memory_bytes: int,
+    ) -> dict[KernelName, NDArray[Any]]:
+        """Return (n, m) values of every kernel the spec asks for."""
+        ...
+
+
+ENGINES: dict[str, Engine] = {"reference": ReferenceEngine()}
+"""The engines of this version, the fastest first."""
+
+_PLANNED = {
+    "cpu": "the vectorised CPU engine is not part of this version",
+    "cuda": "the CUDA engine is not part of this version",
+}
+
+
+def choose_engine(
+    spec: KernelSpec, precision: Precision, wanted: str = "auto"
+) -> tuple[Engine, str]:
+    """Return the engine that runs a kernel, and why it is that one.
+
+    Parameters
+    ----------
+    spec : KernelSpec
+        The kernel.
+    precision : {"float32", "mixed", "float64"}
+        How it is to be computed.
+    wanted : str
+        An engine's name, or "auto" for the fastest that can.
+
+    Returns
+    -------
+    Engine
+        The engine.
+    str
+        One sentence for people.
+
+    Raises
+    ------
+    EngineUnavailableError
+        When the engine is unknown or not there, or a layer of the kernel is not implemented.
+    """
+    if wanted == "auto":
+        refusals = []
+        for name, engine in ENGINES.items():
+            refusal = engine.refusal(spec, precision)
+            if refusal is None:
+                return engine, f"{name} is the fastest engine here that runs every layer"
+            refusals.append(f"{name}: {refusal}")
+        raise EngineUnavailableError(f"no engine runs this kernel: {'; '.join(refusals)}")
+    if wanted in _PLANNED:
+        msg = f'{_PLANNED[wanted]}; use engine "reference" or "auto"'
+        raise EngineUnavailableError(msg)
+    if wanted not in ENGINES:
+        msg = f"unknown engine {wanted!r}{nearest(wanted, ['auto', *ENGINES, *_PLANNED])}"
+        raise EngineUnavailableError(msg)
+    refusal = ENGINES[wanted].refusal(spec, precision)
+    if refusal is not None:
+        msg = f'engine "{wanted}" does not run this kernel: {refusal}'
+        raise EngineUnavailableError(msg)
+    return ENGINES[wanted], "asked for"
+
+
+def describe_engines() -> list[dict[str, Any]]:
+    """Return name, availability, device and a remark for every engine, for people and programs.
+
+    Returns
+    -------
+    list of dict
+        ``{"name", "available", "device", "why"}``.
+    """
+    found = [
+        {"name": name, "available": True, "device": engine.device, "why": "NumPy, dense"}
+        for name, engine in ENGINES.items()
+    ]
+    missing = [
+        {"name": name, "available": False, "device": None, "why": why}
+        for name, why in _PLANNED.items()
+    ]
+    return found + missing

@@ -1,0 +1,86 @@
+"""Items as engines take them, and the checks they pass first."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gramserve.errors import InvalidDataError, ShapeError, UnsupportedDtypeError
+from gramserve.spec import KernelSpec, input_positions
+
+
+@dataclass(frozen=True)
+class Items:
+    """A run of items with what an engine needs to know of each."""
+
+    values: NDArray[Any]
+    """(n, *item_shape), any real dtype."""
+    variances: NDArray[Any]
+    """(n, V), as :meth:`Engine.variances` returned them."""
+    keys: NDArray[Any]
+    """(n,); equal keys mean the same item, so that ``x is x'`` is known exactly."""
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+def check_dtype(dtype: np.dtype[Any]) -> None:
+    """Refuse a dtype that is not a real number.
+
+    Parameters
+    ----------
+    dtype : numpy.dtype
+        Of the items.
+
+    Raises
+    ------
+    UnsupportedDtypeError
+        For complex, object, string, structured and date dtypes.
+    """
+    if dtype.kind not in "buif":
+        msg = (
+            f"items of dtype {dtype} are not real numbers; pass integers, floats or booleans, "
+            "for example x.astype(np.float32)"
+        )
+        raise UnsupportedDtypeError(msg, errors=[{"loc": "items", "message": msg}])
+
+
+def check_items(values: NDArray[Any], spec: KernelSpec, name: str = "x") -> None:
+    """Refuse items that a kernel cannot be computed of.
+
+    Parameters
+    ----------
+    values : ndarray, (n, *item_shape)
+        The items.
+    spec : KernelSpec
+        Its input layout decides which item shapes are read how.
+    name : str
+        What to call the array in messages.
+
+    Raises
+    ------
+    UnsupportedDtypeError
+        When they are not real numbers.
+    ShapeError
+        When their rank does not fit; proposes ``x[..., None]`` for stacks of grey images.
+    InvalidDataError
+        When there are none, or one holds NaN or infinity; names the first.
+    """
+    check_dtype(values.dtype)
+    if values.ndim < 2:
+        msg = f"{name} has shape {values.shape}; items come first, so it needs at least two axes"
+        raise ShapeError(msg, errors=[{"loc": "items", "message": msg}])
+    if not len(values):
+        msg = f"{name} has shape {values.shape} and holds no items"
+        raise InvalidDataError(msg, errors=[{"loc": "items", "message": msg}])
+    input_positions(spec, values.shape[1:])
+    if values.dtype.kind == "f":
+        finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)
+        if not finite.all():
+            first = int(np.argmin(finite))
+            msg = (
+                f"item {first} of {name} holds NaN or infinity "
+                f"({np.count_nonzero(~finite)} of {len(values)} items do)"
+            )
+            raise InvalidDataError(msg, errors=[{"loc": f"items[{first}]", "message": msg}])
