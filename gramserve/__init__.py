@@ -1,3 +1,61 @@
-"""Exact Gram matrices of convolutional neural kernels, as a service."""
+"""Exact Gram matrices of convolutional neural kernels, as a service.
+
+Names are imported when they are first used, so ``import gramserve`` costs nothing.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gramserve import errors
+    from gramserve.client import Client, Dataset, Gram, Job, Plan, connect
+    from gramserve.compute import compute_gram
+    from gramserve.errors import GramserveError
+    from gramserve.spec import KernelSpec, layers, parse_kernel
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Client",
+    "Dataset",
+    "Gram",
+    "GramserveError",
+    "Job",
+    "KernelSpec",
+    "Plan",
+    "__version__",
+    "compute_gram",
+    "connect",
+    "errors",
+    "layers",
+    "parse_kernel",
+]
+
+_HOMES = {
+    "Client": "gramserve.client",
+    "Dataset": "gramserve.client",
+    "Gram": "gramserve.client",
+    "GramserveError": "gramserve.errors",
+    "Job": "gramserve.client",
+    "KernelSpec": "gramserve.spec",
+    "Plan": "gramserve.client",
+    "compute_gram": "gramserve.compute",
+    "connect": "gramserve.client",
+    "layers": "gramserve.spec",
+    "parse_kernel": "gramserve.spec",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "errors":
+        return importlib.import_module("gramserve.errors")
+    if name not in _HOMES:
+        msg = f"module 'gramserve' has no attribute {name!r}"
+        raise AttributeError(msg)
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -14,7 +14,7 @@ from gramserve.client.gram import Gram
 from gramserve.client.items import check_finite, items_of
 from gramserve.client.job import Job
 from gramserve.client.plan import Plan
-from gramserve.spec import KernelSpec, Precision, parse_job, parse_kernel
+from gramserve.spec import KernelSpec, Precision, infer_shapes, parse_job, parse_kernel
 from gramserve.spec.status import GramReport, JobReport
 
 type Data = Dataset | str | os.PathLike[str] | ArrayLike
@@ -218,10 +218,12 @@ class Client:
             "kernel": kernel if isinstance(kernel, str) else parse_kernel(kernel).canonical(),
         }
         # Before a large upload, not after it: a misspelt kernel should cost nothing.
-        parse_job(body)
+        _, spec = parse_job(body)
         for source in (data, other):
             if source is not None and _digest(source) is None:
-                check_finite(items_of(_unsent(source)))
+                values = items_of(_unsent(source))
+                infer_shapes(spec, values.shape[1:])
+                check_finite(values)
         body["dataset"] = self._uploaded(data)
         body["other"] = None if other is None else self._uploaded(other)
         return body

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gramserve.errors import InvalidDataError, UnsupportedDtypeError
+from gramserve.errors import InvalidDataError, ShapeError, UnsupportedDtypeError
 
 _PIECE_BYTES = 4 * 2**20
 _REAL_KINDS = "biuf"
@@ -32,6 +32,8 @@ def items_of(source: ArrayLike | str | os.PathLike[str]) -> NDArray[Any]:
     ------
     UnsupportedDtypeError
         For complex numbers, objects, strings and structures.
+    ShapeError
+        When there are no two axes.
     InvalidDataError
         When the file cannot be read, or there are no items.
     """
@@ -39,13 +41,16 @@ def items_of(source: ArrayLike | str | os.PathLike[str]) -> NDArray[Any]:
     values = np.asarray(source) if path is None else _mapped(path)
     if values.dtype.kind not in _REAL_KINDS:
         msg = (
-            f"items of dtype {values.dtype} are not real numbers; give an array of integers or "
-            "floats, for example x.astype(np.float32)"
+            f"items of dtype {values.dtype} are not real numbers; pass integers, floats or "
+            "booleans, for example x.astype(np.float32)"
         )
-        raise UnsupportedDtypeError(msg, dtype=str(values.dtype))
-    if values.ndim == 0 or values.size == 0:
-        msg = f"there are no items in an array of shape {values.shape}; give (n, H, W, C) or (n, D)"
-        raise InvalidDataError(msg, shape=list(values.shape))
+        raise UnsupportedDtypeError(msg, errors=_faults(msg))
+    if values.ndim < 2:
+        msg = f"x has shape {values.shape}; items come first, so it needs at least two axes"
+        raise ShapeError(msg, errors=_faults(msg))
+    if values.size == 0:
+        msg = f"x has shape {values.shape} and holds no items"
+        raise InvalidDataError(msg, errors=_faults(msg))
     return values
 
 
@@ -72,7 +77,7 @@ def check_finite(values: NDArray[Any]) -> None:
                 f"item {item} holds NaN or infinity; every number must be finite, "
                 "see np.isfinite and np.nan_to_num"
             )
-            raise InvalidDataError(msg, item=item)
+            raise InvalidDataError(msg, errors=_faults(msg, f"items[{item}]"), item=item)
 
 
 def npy_header(values: NDArray[Any]) -> bytes:
@@ -112,6 +117,10 @@ def npy_pieces(values: NDArray[Any]) -> Iterator[bytes]:
     yield npy_header(values)
     for start, stop in _runs(values):
         yield values[start:stop].astype(values.dtype.newbyteorder("<"), order="C").tobytes()
+
+
+def _faults(message: str, place: str = "items") -> list[dict[str, str]]:
+    return [{"loc": place, "message": message}]
 
 
 def _runs(values: NDArray[Any]) -> Iterator[tuple[int, int]]:

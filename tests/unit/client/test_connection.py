@@ -225,6 +225,8 @@ def test_bad_requests_are_found_before_anything_is_sent():
         client.submit(np.ones((2, 4)), kernel="mirtle5")
     with pytest.raises(SpecError, match="block_size"):
         client.submit(np.ones((2, 4)), kernel="fc", block_size=0)
+    with pytest.raises(SpecError, match=r"\[\.\.\., None\]"):
+        client.submit(np.ones((5, 8, 8)), kernel="myrtle5")
     with pytest.raises(SpecError, match="NaN"):
         client.submit(np.full((2, 4), np.nan), kernel="fc")
     with pytest.raises(SpecError, match="precision"):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from gramserve.client.items import check_finite, items_of, npy_header, npy_pieces
-from gramserve.errors import InvalidDataError, UnsupportedDtypeError
+from gramserve.errors import InvalidDataError, ShapeError, UnsupportedDtypeError
 
 
 def received(values):
@@ -55,9 +55,15 @@ def test_what_is_not_a_real_number_is_refused(values):
         items_of(values)
 
 
-@pytest.mark.parametrize("values", [np.ones(()), np.ones((0, 4)), []])
+@pytest.mark.parametrize("values", [np.ones((3, 0)), np.ones((0, 4)), [[]]])
 def test_no_items_are_refused(values):
     with pytest.raises(InvalidDataError, match="no items"):
+        items_of(values)
+
+
+@pytest.mark.parametrize("values", [np.ones(()), np.ones(4), 3, []])
+def test_fewer_than_two_axes_are_refused(values):
+    with pytest.raises(ShapeError, match="two axes"):
         items_of(values)
 
 
