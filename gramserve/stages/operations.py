@@ -1,0 +1,208 @@
+"""What one pair of items costs when its covariance is evaluated densely.
+
+Counts are exact for the dense evaluation that the reference engine does: every layer holds a
+covariance of ``P^2`` entries, ``P`` being the number of positions after it. An arithmetic
+operation and an elementary function (square root, exponential, arc tangent) count one each.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import prod
+
+from gramserve.spec import KernelSpec, input_positions, layers
+from gramserve.spec.shapes import Positions, positions_of
+
+_COSINE = 8
+"""Cosine, sine and angle of an entry from covariance and variances."""
+
+_DUALS: dict[type[layers.LayerModel], int] = {
+    layers.Relu: _COSINE + 5,
+    layers.LeakyRelu: _COSINE + 6,
+    layers.AbRelu: _COSINE + 6,
+    layers.Abs: _COSINE + 6,
+    layers.ArcCosine: _COSINE + 10,
+    layers.Erf: 8,
+    layers.SigmoidLike: 8,
+    layers.Gelu: _COSINE + 20,
+    layers.Sign: _COSINE + 2,
+    layers.Step: _COSINE + 2,
+    layers.Sin: 10,
+    layers.Cos: 10,
+    layers.Rbf: 6,
+    layers.Exp: 5,
+    layers.Gaussian: 8,
+    layers.Gabor: 20,
+    layers.Monomial: 16,
+    layers.Polynomial: 32,
+    layers.Hermite: 4,
+    layers.Identity: 0,
+    layers.ExpNormalized: 8,
+    layers.Power: 7,
+    layers.Square: 1,
+    layers.Linear: 1,
+    layers.LayerNorm: 3,
+}
+"""Operations an entry of the NNGP dual of every activation."""
+
+_SLOPE = 4
+"""Further operations an entry for a derivative dual and its product with the tangent kernel."""
+
+
+@dataclass(frozen=True)
+class PairCost:
+    """What one pair of items costs."""
+
+    operations: int
+    """Operations, of all kernels asked for together."""
+    largest_entries: int
+    """Entries of the largest covariance, the input's included."""
+    branch_depth: int
+    """Residual or concat layers that are open at once at most."""
+    input_operations: int
+    """Of the operations, those of the inner products of the items' channels."""
+    variances: int
+    """Variances that are kept of an item."""
+
+
+def _layer_operations(
+    layer: layers.LayerModel, before: Positions, after: Positions, states: int
+) -> int:
+    """Return the operations of one layer that is not a branch, for one pair."""
+    inputs, outputs = prod(before) ** 2, prod(after) ** 2
+    match layer:
+        case layers.Conv() | layers.ConvLocal():
+            # One axis after the other: an axis' taps are summed before the next axis shrinks.
+            each = sum(_tuple(layer.size)) * max(inputs, outputs) + 3 * outputs
+        case layers.Dense():
+            each = 3 * outputs
+        case layers.AvgPool() | layers.SumPool() | layers.CknPool():
+            each = _pool_operations(before, after)
+        case layers.GlobalAvgPool() | layers.GlobalSumPool():
+            each = inputs
+        case layers.Flatten():
+            each = prod(before)
+        case layers.Numeric():
+            each = inputs * layer.degree**2 * 2
+        case _:
+            return inputs * (_DUALS[type(layer)] + _SLOPE * (states - 1))
+    return each * states
+
+
+def _pool_operations(before: Positions, after: Positions) -> int:
+    """Return the operations of a small matrix along every axis of both positions."""
+    operations, current = 0, list(before) * 2
+    for axis, target in enumerate(list(after) * 2):
+        source = current[axis]
+        current[axis] = target
+        operations += 2 * source * prod(current)
+    return operations
+
+
+def _tuple(value: object) -> tuple[int, ...]:
+    return value if isinstance(value, tuple) else ()
+
+
+@dataclass
+class _Tally:
+    states: int
+    operations: int = 0
+    largest: int = 1
+    variances: int = 0
+
+    def walk(self, network: Iterable[layers.Layer], positions: Positions) -> Positions:
+        for layer in network:
+            self.largest = max(self.largest, prod(positions) ** 2)
+            after = positions_of(layer, positions)
+            if isinstance(layer, layers.Residual | layers.Concat):
+                for branch in layer.branches:
+                    self.walk(branch, positions)
+                self.operations += prod(after) ** 2 * len(layer.branches) * self.states
+            else:
+                self.operations += _layer_operations(layer, positions, after, self.states)
+                if uses_variances(layer):
+                    self.variances += prod(positions)
+            positions = after
+        self.largest = max(self.largest, prod(positions) ** 2)
+        return positions
+
+
+def uses_variances(layer: layers.LayerModel) -> bool:
+    """Return whether a layer's dual needs the variances of both items.
+
+    Parameters
+    ----------
+    layer : LayerModel
+        Any layer.
+
+    Returns
+    -------
+    bool
+        True for activations other than those that are functions of the covariance alone.
+    """
+    alone = layers.Identity | layers.Square | layers.Linear
+    return (type(layer) in _DUALS or isinstance(layer, layers.Numeric)) and not isinstance(
+        layer, alone
+    )
+
+
+def branch_depth(network: Sequence[layers.Layer]) -> int:
+    """Return how many residual or concat layers are open at once at most.
+
+    Parameters
+    ----------
+    network : sequence of Layer
+        The layers.
+
+    Returns
+    -------
+    int
+        0 for a plain stack.
+    """
+    return max(
+        (
+            1 + max(branch_depth(branch) for branch in layer.branches)
+            for layer in network
+            if isinstance(layer, layers.Residual | layers.Concat)
+        ),
+        default=0,
+    )
+
+
+def count_operations(spec: KernelSpec, item_shape: Sequence[int]) -> PairCost:
+    """Return what one pair of items costs, evaluated densely.
+
+    Parameters
+    ----------
+    spec : KernelSpec
+        The kernel; two kernels in one pass cost what the NTK alone costs.
+    item_shape : sequence of int
+        Shape of one item.
+
+    Returns
+    -------
+    PairCost
+        Plain integers.
+
+    Raises
+    ------
+    ShapeError
+        When the layers do not fit the items.
+
+    Examples
+    --------
+    >>> from gramserve.spec import parse_kernel
+    >>> spec = parse_kernel({"preset": "fc", "depth": 1})
+    >>> count_operations(spec, (10,))
+    PairCost(operations=39, largest_entries=1, branch_depth=0, input_operations=20, variances=1)
+    """
+    positions = input_positions(spec, item_shape)
+    tally = _Tally(states=2 if "ntk" in spec.kernels else 1)
+    inner = 2 * item_shape[-1] * prod(positions) ** 2
+    tally.walk(spec.layers, positions)
+    return PairCost(
+        operations=inner + tally.operations,
+        largest_entries=tally.largest,
+        branch_depth=branch_depth(spec.layers),
+        input_operations=inner,
+        variances=tally.variances,
+    )
