@@ -40,8 +40,13 @@ class Moments:
     def norm(self) -> Array:
         """``n = sqrt(q q')``, of the shape of ``S``."""
         xp = namespace_of(self.covariance)
-        # The product of the roots does not overflow where the product of variances would.
-        root = xp.sqrt(self.row_variance) * xp.sqrt(self.column_variance)
+        rows, columns = self.row_variance, self.column_variance
+        if self.covariance.dtype.itemsize >= 8:
+            # One rounding less, and exact where both are equal: angles near 0 and pi need it.
+            root = xp.sqrt(rows * columns)
+        else:
+            # float32 would overflow in the product for items beyond 1e9.
+            root = xp.sqrt(rows) * xp.sqrt(columns)
         return xp.broadcast_to(root, self.covariance.shape)
 
     @cached_property

@@ -193,7 +193,8 @@ class ReferenceEngine:
             state = self._tile(task, part)
             for name in spec.kernels:
                 values = state.covariance if name == "nngp" else state.tangent
-                result[name][part] = values
+                with np.errstate(over="ignore"):  # what overflows here is reported below
+                    result[name][part] = values
                 if not np.isfinite(result[name][part]).all():
                     self._blame(task, part)
         return result

@@ -35,7 +35,9 @@ class Cost:
     result_bytes: int
     """Bytes of all matrices asked for, both triangles."""
     peak_worker_bytes: int
-    """Bytes one worker needs at most for one block."""
+    """Bytes one worker needs at least for one block, one pair at a time."""
+    pair_bytes: int
+    """Of these, the temporaries of one pair."""
     operations: int
     """Operations of the blocks still to compute."""
     seconds: float
@@ -85,7 +87,7 @@ def block_bytes(
     """Return the bytes a block holds besides the temporaries of its pairs.
 
     The result of every kernel (with one copy while it is written), and the items and variances
-    of both panels.
+    of the four panels that a worker keeps.
 
     Parameters
     ----------
@@ -108,7 +110,7 @@ def block_bytes(
         Bytes.
     """
     results = (len(spec.kernels) + 1) * block_size**2 * item_bytes(precision)
-    panels = 2 * block_size * (prod(item_shape) * item_size + pair.variances * 8)
+    panels = 4 * block_size * (prod(item_shape) * item_size + pair.variances * 8)
     return results + panels
 
 

@@ -174,6 +174,7 @@ def make_plan(
     cost = Cost(
         result_bytes=grid.rows * grid.columns * item_bytes(precision) * len(spec.kernels),
         peak_worker_bytes=needed(grid.block_size),
+        pair_bytes=temporary,
         operations=operations,
         seconds=pair_seconds(pair, engine) * entries / max(workers, 1),
     )
