@@ -125,7 +125,8 @@ def networks(draw):
     ]  # fmt: skip
     tail = draw(
         st.sampled_from(
-            [[], [{"type": "dense", "b_std": 0.2}], [{"type": "relu", "normalized": True, "project": True}],
+            [[], [{"type": "dense", "b_std": 0.2}],
+             [{"type": "relu", "normalized": True, "project": True}],
              [{"type": "dense"}, {"type": "erf"}, {"type": "dense", "w_std": 1.2}]]
         )
     )  # fmt: skip

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import prod
 
-from gramserve.spec import KernelSpec, input_positions, layers
+from gramserve.spec import KernelSpec, infer_shapes, layers
 from gramserve.spec.shapes import Positions, positions_of
 
 _COSINE = 8
@@ -195,7 +195,7 @@ def count_operations(spec: KernelSpec, item_shape: Sequence[int]) -> PairCost:
     >>> count_operations(spec, (10,))
     PairCost(operations=39, largest_entries=1, branch_depth=0, input_operations=20, variances=1)
     """
-    positions = input_positions(spec, item_shape)
+    positions = infer_shapes(spec, item_shape)[0].positions
     tally = _Tally(states=2 if "ntk" in spec.kernels else 1)
     inner = 2 * item_shape[-1] * prod(positions) ** 2
     tally.walk(spec.layers, positions)

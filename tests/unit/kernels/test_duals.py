@@ -1,5 +1,6 @@
 """Duals against numerical integration over the bivariate Gaussian, and their derivatives."""
 
+import itertools
 import math
 
 import numpy as np
@@ -11,8 +12,14 @@ from gramserve.spec import layers
 
 ACTIVATIONS = {
     "relu": (layers.Relu(), lambda z: max(z, 0), lambda z: float(z > 0)),
-    "leaky": (layers.LeakyRelu(alpha=0.2), lambda z: z if z > 0 else 0.2 * z, lambda z: 1 if z > 0 else 0.2),
-    "abrelu": (layers.AbRelu(a=-0.3, b=1.4), lambda z: 1.4 * z if z > 0 else -0.3 * z, lambda z: 1.4 if z > 0 else -0.3),
+    "leaky": (
+        layers.LeakyRelu(alpha=0.2), lambda z: max(z, 0.2 * z), lambda z: 1 if z > 0 else 0.2,
+    ),
+    "abrelu": (
+        layers.AbRelu(a=-0.3, b=1.4),
+        lambda z: 1.4 * z if z > 0 else -0.3 * z,
+        lambda z: 1.4 if z > 0 else -0.3,
+    ),
     "abs": (layers.Abs(), abs, lambda z: math.copysign(1, z)),
     "step": (layers.ArcCosine(order=0), lambda z: float(z > 0), None),
     "relu again": (layers.ArcCosine(order=1), lambda z: max(z, 0), lambda z: float(z > 0)),
@@ -47,7 +54,7 @@ def expectation(phi, s, q, r):
     ends.append(ends[0] + 2 * math.pi)
     total = sum(
         integrate.quad(over_radius, low, high, epsabs=1e-11, epsrel=1e-11)[0]
-        for low, high in zip(ends, ends[1:], strict=False)
+        for low, high in itertools.pairwise(ends)
     )
     return total / (2 * math.pi)
 
@@ -71,7 +78,7 @@ SMOOTH = [
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("layer", SMOOTH, ids=lambda layer: repr(layer))
+@pytest.mark.parametrize("layer", SMOOTH, ids=repr)
 def test_derivative_dual_is_the_derivative_by_the_covariance(layer, case):
     """Price's theorem: d/dS E[phi phi] = E[phi' phi']."""
     s, q, r = case

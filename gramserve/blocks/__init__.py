@@ -1,0 +1,36 @@
+"""Making blocks: executors, the ledger and the scheduler. The only room that knows Dask.
+
+Dask is imported when a :class:`~gramserve.blocks.cluster.DaskExecutor` is made, by
+:func:`open_executor`.
+"""
+
+from gramserve.blocks.evaluate import INTERACTIVE_PRIORITY, evaluate_rows
+from gramserve.blocks.executor import Completion, Executor, LoopExecutor, Session, Task
+from gramserve.blocks.ledger import Failure, Ledger, Policy
+from gramserve.blocks.open import open_executor
+from gramserve.blocks.scheduler import Progress, RunOutcome, Scheduler
+from gramserve.blocks.task import BlockResult, ItemsPlace, Recipe
+from gramserve.blocks.work import GramWork, open_work, place_items
+
+__all__ = [
+    "INTERACTIVE_PRIORITY",
+    "BlockResult",
+    "Completion",
+    "Executor",
+    "Failure",
+    "GramWork",
+    "ItemsPlace",
+    "Ledger",
+    "LoopExecutor",
+    "Policy",
+    "Progress",
+    "Recipe",
+    "RunOutcome",
+    "Scheduler",
+    "Session",
+    "Task",
+    "evaluate_rows",
+    "open_executor",
+    "open_work",
+    "place_items",
+]

@@ -1,0 +1,195 @@
+"""The Dask executor: worker processes of this machine, or any Dask scheduler by its address."""
+
+import itertools
+import logging
+import queue
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from distributed import Client, Future, LocalCluster
+from distributed.scheduler import KilledWorker
+
+from gramserve.blocks.executor import Completion, Task
+from gramserve.errors import WorkerLostError
+
+_CONNECT_SECONDS = 20
+_RESULT_SECONDS = 60
+
+
+def run_task(task: Task) -> Any:
+    """Run a task in a worker process; Dask needs a function of a module."""
+    return task.run()
+
+
+class DaskSession:
+    """Submits tasks to Dask and receives them back through a queue."""
+
+    def __init__(self, executor: "DaskExecutor", priority: int) -> None:
+        self._executor = executor
+        self._priority = priority
+        self._ended: queue.SimpleQueue[Future] = queue.SimpleQueue()
+        self._running: dict[str, tuple[Task, Future]] = {}
+        self._name = uuid.uuid4().hex[:12]
+        self._numbers = itertools.count()
+
+    def submit(self, task: Task) -> None:
+        """Hand a task to the scheduler.
+
+        Raises
+        ------
+        WorkerLostError
+            When the scheduler cannot be reached.
+        """
+        client = self._executor.client()
+        key = f"{type(task).__name__}-{self._name}-{next(self._numbers)}"
+        future = client.submit(run_task, task, key=key, pure=False, priority=self._priority)
+        self._running[key] = (task, future)
+        future.add_done_callback(self._ended.put)
+
+    def poll(self, timeout_s: float) -> list[Completion]:
+        """Return tasks that ended, waiting up to ``timeout_s`` seconds for the first."""
+        completions: list[Completion] = []
+        try:
+            future = self._ended.get(timeout=timeout_s)
+            while True:
+                completions += self._collect(future)
+                future = self._ended.get_nowait()
+        except queue.Empty:
+            return completions
+
+    def _collect(self, future: Future) -> list[Completion]:
+        if future.key not in self._running:
+            return []
+        task, _ = self._running.pop(future.key)
+        try:
+            if future.status == "finished":
+                return [Completion(task, future.result(timeout=_RESULT_SECONDS))]
+            error = future.exception(timeout=_RESULT_SECONDS) if future.status == "error" else None
+        except Exception as lost:
+            error = WorkerLostError(f"the result of a task was lost: {lost}")
+        finally:
+            future.release()
+        if isinstance(error, KilledWorker):
+            error = WorkerLostError(
+                "workers died again and again while they ran this task; a common cause is too "
+                "little memory: use a smaller block_size or fewer workers"
+            )
+        elif error is None:
+            error = WorkerLostError("the Dask scheduler was lost while this task ran", outage=True)
+        return [Completion(task, error=error)]
+
+    def cancel(self) -> None:
+        """Cancel what has not ended."""
+        futures = [future for _, future in self._running.values()]
+        self._running.clear()
+        if futures and self._executor.is_connected:
+            self._executor.client().cancel(futures)
+
+
+class DaskExecutor:
+    """Runs tasks on Dask workers.
+
+    Parameters
+    ----------
+    address : str, optional
+        Address of a Dask scheduler. Without one, a LocalCluster is started on first use,
+        bound to 127.0.0.1.
+    workers : int
+        Worker processes of the LocalCluster.
+    threads : int
+        Threads of each.
+    """
+
+    def __init__(self, address: str | None = None, *, workers: int = 1, threads: int = 1) -> None:
+        self._address = address
+        self._workers, self._threads = workers, threads
+        self._lock = threading.Lock()
+        self._cluster: LocalCluster | None = None
+        self._client: Client | None = None
+        self._closed = False
+
+    @property
+    def slots(self) -> int:
+        """Tasks that run at once: threads of all workers."""
+        if self._address is None:
+            return self._workers * self._threads
+        try:
+            threads = self.client().nthreads()
+        except WorkerLostError:
+            return 1
+        return sum(threads.values()) or 1
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether a client is there and its scheduler answers."""
+        return self._client is not None and self._client.status == "running"
+
+    def client(self) -> Client:
+        """Return a client that is connected, making cluster and client anew where they died.
+
+        Raises
+        ------
+        WorkerLostError
+            When the scheduler does not answer.
+        """
+        with self._lock:
+            if self._closed:
+                raise WorkerLostError("the executor is closed")
+            if not self.is_connected:
+                self._disconnect()
+                try:
+                    self._connect()
+                except (OSError, TimeoutError) as error:
+                    self._disconnect()
+                    where = self._address or "of this machine"
+                    raise WorkerLostError(
+                        f"the Dask scheduler {where} does not answer: {error}", outage=True
+                    ) from error
+            if self._client is None:  # unreachable, but not for a type checker
+                raise WorkerLostError("no Dask client")
+            return self._client
+
+    def _connect(self) -> None:
+        if self._address is None:
+            self._cluster = LocalCluster(
+                n_workers=self._workers,
+                threads_per_worker=self._threads,
+                processes=True,
+                host="127.0.0.1",
+                dashboard_address=None,
+                # The plan bounds memory; Dask pausing workers halfway would only hide its errors.
+                memory_limit=None,
+                silence_logs=logging.CRITICAL,
+            )
+        self._client = Client(
+            self._cluster if self._cluster is not None else self._address,
+            set_as_default=False,
+            timeout=_CONNECT_SECONDS,
+        )
+
+    def _disconnect(self) -> None:
+        for resource in (self._client, self._cluster):
+            if resource is not None:
+                try:
+                    resource.close(timeout=5)
+                except Exception:
+                    logging.getLogger(__name__).debug("closing a lost connection", exc_info=True)
+        self._client = self._cluster = None
+
+    @contextmanager
+    def session(self, priority: int = 0) -> Iterator[DaskSession]:
+        """Open a session whose tasks go before those of lower priority."""
+        session = DaskSession(self, priority)
+        try:
+            yield session
+        finally:
+            session.cancel()
+
+    def close(self) -> None:
+        """Stop client and LocalCluster; an external scheduler goes on."""
+        with self._lock:
+            self._closed = True
+            self._disconnect()

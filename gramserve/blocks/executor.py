@@ -1,0 +1,100 @@
+"""Executors: where tasks run. The first one is a loop; the cluster keeps the same few verbs."""
+
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+class Task(Protocol):
+    """Something that runs in a worker process: small, picklable, told by ``run``."""
+
+    def run(self) -> Any:
+        """Do the work and return a small record."""
+        ...
+
+
+@dataclass(frozen=True)
+class Completion:
+    """A task that ended, one way or the other."""
+
+    task: Task
+    result: Any = None
+    """What ``run`` returned; None when it raised."""
+    error: BaseException | None = None
+    """What it raised, or :class:`~gramserve.errors.WorkerLostError`."""
+
+
+class Session(Protocol):
+    """One user of an executor: its own tasks, completions and priority."""
+
+    def submit(self, task: Task) -> None:
+        """Queue a task."""
+        ...
+
+    def poll(self, timeout_s: float) -> list[Completion]:
+        """Return tasks that ended, waiting up to ``timeout_s`` seconds for the first."""
+        ...
+
+
+class Executor(Protocol):
+    """Runs tasks; may be used by several threads, each with a session of its own."""
+
+    @property
+    def slots(self) -> int:
+        """Tasks that run at once."""
+        ...
+
+    def session(self, priority: int = 0) -> AbstractContextManager[Session]:
+        """Open a session; leaving it cancels what has not started."""
+        ...
+
+    def close(self) -> None:
+        """Stop workers and free what they hold."""
+        ...
+
+
+class LoopSession:
+    """Runs one task in the calling thread whenever it is polled."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Task] = deque()
+
+    def submit(self, task: Task) -> None:
+        """Queue a task; it runs in a later :meth:`poll`."""
+        self._waiting.append(task)
+
+    def poll(self, timeout_s: float) -> list[Completion]:
+        """Run the next task to its end, however long it takes; sleep when there is none."""
+        if not self._waiting:
+            time.sleep(timeout_s)
+            return []
+        task = self._waiting.popleft()
+        try:
+            return [Completion(task, task.run())]
+        except Exception as error:
+            return [Completion(task, error=error)]
+
+    def clear(self) -> None:
+        """Forget what has not started."""
+        self._waiting.clear()
+
+
+class LoopExecutor:
+    """Runs tasks one after the other in the thread that polls: no processes, no network."""
+
+    slots = 1
+
+    @contextmanager
+    def session(self, priority: int = 0) -> Iterator[LoopSession]:  # noqa: ARG002
+        """Open a session; there is nothing to set a priority against."""
+        session = LoopSession()
+        try:
+            yield session
+        finally:
+            session.clear()
+
+    def close(self) -> None:
+        """Do nothing: there is nothing to stop."""

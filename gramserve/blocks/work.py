@@ -1,0 +1,184 @@
+"""The work of a job: which stores it reads and writes, ready for the scheduler."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gramserve.blocks.task import ItemsPlace, Recipe
+from gramserve.kernels import choose_engine, result_dtype
+from gramserve.plan import BlockIndex, Grid, Plan, pair_seconds
+from gramserve.spec import KERNEL_CODE_VERSION, KernelName, KernelSpec, Precision
+from gramserve.store import DatasetStore, GramStore, StateLayout, VarianceStore
+
+GRAM_FORMAT = "gramserve.gram/1"
+"""Version of the attributes of a stored Gram matrix."""
+
+_SEGMENT_SECONDS = 5.0
+_LARGEST_SEGMENT = 1024
+
+
+@dataclass(frozen=True)
+class GramWork:
+    """Everything a run needs, in plain picklable data."""
+
+    recipe: Recipe
+    places: tuple[ItemsPlace, ...]
+    """Items of the rows, and of the columns where these are others."""
+    grid: Grid
+    grams: tuple[tuple[KernelName, str], ...]
+    """Path of the Gram matrix of every kernel."""
+
+    def stored_blocks(self) -> set[BlockIndex]:
+        """Return the blocks that are stored for every kernel."""
+        found = [GramStore.open(path).stored_blocks() for _, path in self.grams]
+        return set.intersection(*found)
+
+    def missing_variances(self) -> list[tuple[int, int]]:
+        """Return (side, segment) of all variances that are not stored."""
+        return [
+            (side, segment)
+            for side, place in enumerate(self.places)
+            for segment in VarianceStore(StateLayout(Path(place.root)).variances).missing_segments(
+                place.variance_key
+            )
+        ]
+
+
+def gram_attributes(
+    spec: KernelSpec, precision: Precision, dataset: str, other: str | None
+) -> dict[str, Any]:
+    """Return what is written beside a Gram matrix so that it explains itself.
+
+    Parameters
+    ----------
+    spec : KernelSpec
+        With one kernel.
+    precision : {"float32", "mixed", "float64"}
+        How it was computed.
+    dataset, other : str or None
+        Digests of the items of rows and columns.
+
+    Returns
+    -------
+    dict
+        JSON values, for the Zarr attributes.
+    """
+    return {
+        "format": GRAM_FORMAT,
+        "kernel": spec.canonical(),
+        "precision": precision,
+        "dataset": dataset,
+        "other": other,
+        "kernel_code_version": KERNEL_CODE_VERSION,
+    }
+
+
+def place_items(
+    root: Path,
+    digest: str,
+    spec: KernelSpec,
+    precision: Precision,
+    engine: str,
+    *,
+    pair_cost_s: float = 0.0,
+) -> ItemsPlace:
+    """Prepare the place of a data set's variances under a kernel.
+
+    Parameters
+    ----------
+    root : Path
+        State directory that holds the data set.
+    digest : str
+        Of the data set.
+    spec : KernelSpec
+        The kernel; its network decides the variances.
+    precision : {"float32", "mixed", "float64"}
+        How to compute.
+    engine : str
+        Name of the engine.
+    pair_cost_s : float
+        Seconds one pair takes, to choose how many items one task takes.
+
+    Returns
+    -------
+    ItemsPlace
+        Where tasks find items and variances.
+    """
+    layout = StateLayout(root)
+    info = DatasetStore(layout.datasets).info(digest)
+    runner, _ = choose_engine(spec, precision, engine)
+    store = VarianceStore(layout.variances)
+    key = store.key(digest, spec.network_digest(), precision, runner.name)
+    segment = max(1, min(_LARGEST_SEGMENT, int(_SEGMENT_SECONDS / max(pair_cost_s, 1e-9))))
+    store.create(
+        key,
+        items=info.items,
+        length=runner.variance_length(spec, info.shape[1:]),
+        dtype="float32" if precision == "float32" else "float64",
+        segment=segment,
+    )
+    return ItemsPlace(str(root), digest, key)
+
+
+def open_work(
+    plan: Plan,
+    *,
+    root: Path,
+    dataset: str,
+    other: str | None,
+    grams: Mapping[KernelName, Path],
+    memory_bytes: int,
+) -> GramWork:
+    """Create the stores of a planned job that are missing, and return its work.
+
+    Parameters
+    ----------
+    plan : Plan
+        How the job is cut.
+    root : Path
+        State directory that holds the data sets.
+    dataset : str
+        Digest of the items of the rows.
+    other : str or None
+        Digest of the items of the columns; None for a symmetric matrix.
+    grams : mapping
+        Where the Gram matrix of every kernel goes.
+    memory_bytes : int
+        Memory one worker may use, in bytes.
+
+    Returns
+    -------
+    GramWork
+        For :meth:`gramserve.blocks.Scheduler.run`.
+
+    Raises
+    ------
+    StoreNotFoundError
+        When a data set is not there.
+    StoreMismatchError
+        When a path holds another Gram matrix.
+    """
+    spec, precision, grid = plan.spec, plan.precision, plan.grid
+    cost = pair_seconds(plan.pair, plan.engine)
+    places = tuple(
+        place_items(root, digest, spec, precision, plan.engine, pair_cost_s=cost)
+        for digest in ((dataset,) if other is None else (dataset, other))
+    )
+    for name, path in grams.items():
+        GramStore.create(
+            path,
+            shape=(grid.rows, grid.columns),
+            dtype=result_dtype(precision),
+            block_size=grid.block_size,
+            symmetric=grid.symmetric,
+            attributes=gram_attributes(spec.for_kernel(name), precision, dataset, other),
+        )
+    # What the block itself occupies is planned for; the rest is free for temporaries of pairs.
+    held = plan.cost.peak_worker_bytes - plan.cost.pair_bytes
+    return GramWork(
+        recipe=Recipe(spec, precision, plan.engine, max(memory_bytes - held, plan.cost.pair_bytes)),
+        places=places,
+        grid=grid,
+        grams=tuple((name, str(path)) for name, path in grams.items()),
+    )
