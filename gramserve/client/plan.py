@@ -45,7 +45,7 @@ def plan_facts(report: PlanReport) -> dict[str, object]:
         "time": f"about {duration_text(report.seconds_estimate)}",
         "engine": f"{report.engine} ({report.why_engine})",
         "layers": ", ".join(layers),
-        "gram": report.gram or ", ".join(f"{name} {at}" for name, at in report.grams.items()),
+        "gram": ", ".join(f"{name} {at}" for name, at in report.grams.items()) or report.gram,
     }
 
 
