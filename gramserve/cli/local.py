@@ -6,14 +6,12 @@ It exists exactly as long as the matrix is not complete.
 """
 
 import contextlib
-import json
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gramserve.errors import ShapeError, StoreError, StoreMismatchError
+from gramserve.errors import ShapeError, StoreError
 from gramserve.spec import KernelName, KernelSpec, Precision
 
 if TYPE_CHECKING:
@@ -21,8 +19,6 @@ if TYPE_CHECKING:
 
     from gramserve.blocks import GramWork
     from gramserve.plan import Plan
-
-_GROUP: Mapping[str, Any] = {"zarr_format": 3, "node_type": "group", "attributes": {}}
 
 
 @dataclass(frozen=True)
@@ -115,7 +111,7 @@ class LocalRequest:
             When a place cannot be written.
         """
         from gramserve.blocks import open_work
-        from gramserve.store import DatasetStore, StateLayout
+        from gramserve.store import DatasetStore, StateLayout, create_gram_group
 
         self._check_places()
         is_new = not self.working_directory.exists()
@@ -129,7 +125,7 @@ class LocalRequest:
             digests = [datasets.add(path).digest for path in sources if path is not None]
             added = [digest for digest in digests if digest not in known]
             if len(self.spec.kernels) > 1:
-                _make_group(self.out)
+                create_gram_group(self.out, self.spec.kernels)
             return open_work(
                 plan,
                 root=layout.root,
@@ -176,35 +172,3 @@ class LocalRequest:
             if parent.exists() and not parent.is_dir():
                 msg = f"{parent} is a file, so {self.out} cannot be made; choose another --out"
                 raise StoreError(msg, path=str(self.out))
-        if not self.out.is_dir():
-            return
-        node = _node_type(self.out)
-        wanted = "array" if len(self.spec.kernels) == 1 else "group"
-        if node not in (wanted, "nothing"):
-            msg = (
-                f"{self.out} holds {'an' if node == 'array' else 'a'} {node}, this request makes "
-                f"a Zarr {wanted}; choose another place with --out"
-            )
-            raise StoreMismatchError(msg, path=str(self.out))
-
-
-def _node_type(out: Path) -> str:
-    """Return "array" or "group" for Zarr, "nothing" for an empty directory, "directory" else."""
-    try:
-        return str(json.loads((out / "zarr.json").read_text(encoding="utf-8"))["node_type"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return "directory of other files" if any(out.iterdir()) else "nothing"
-
-
-def _make_group(out: Path) -> None:
-    """Write the one file that makes a directory a Zarr group."""
-    place = out / "zarr.json"
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        if not place.exists():
-            partial = out / "zarr.json.partial"
-            partial.write_text(json.dumps(_GROUP), encoding="utf-8")
-            partial.replace(place)
-    except OSError as error:
-        msg = f"{out} cannot be written: {error.strerror or error}; choose another --out"
-        raise StoreError(msg, path=str(out)) from error

@@ -161,4 +161,5 @@ def open_remote(connection: Connection, gram_id: str) -> "zarr.Array[Any]":
     # Asked first, so that an unknown id is the server's own error and not Zarr's.
     connection.get(f"/v1/grams/{gram_id}")
     store = RemoteStore(connection, gram_id)
-    return zarr.open_array(store, mode="r", zarr_format=3)
+    # The server refuses missing blocks; should a key be lost on the way, Zarr refuses it too.
+    return zarr.open_array(store, mode="r", zarr_format=3, config={"read_missing_chunks": False})
