@@ -1,0 +1,34 @@
+"""Who asked, and how far it is: data sets, Gram matrices, jobs, blocks, events, API keys.
+
+The only room that knows SQL. Stored blocks are the truth; what is written here is intent and
+cache, and can be lost without losing a number.
+"""
+
+from gramserve.catalog.catalog import Catalog
+from gramserve.catalog.records import (
+    BlockRecord,
+    BlockTally,
+    DatasetRecord,
+    EventRecord,
+    GramRecord,
+    JobRecord,
+    KeyRecord,
+)
+from gramserve.catalog.scopes import SCOPES, allows
+from gramserve.catalog.transitions import ACTIVE_STATES, HELD_STATES, TRANSITIONS
+
+__all__ = [
+    "ACTIVE_STATES",
+    "HELD_STATES",
+    "SCOPES",
+    "TRANSITIONS",
+    "BlockRecord",
+    "BlockTally",
+    "Catalog",
+    "DatasetRecord",
+    "EventRecord",
+    "GramRecord",
+    "JobRecord",
+    "KeyRecord",
+    "allows",
+]

@@ -1,0 +1,51 @@
+"""What tests put into a catalog: a data set, a Gram matrix, jobs."""
+
+from typing import Any
+
+from gramserve.catalog import Catalog, JobRecord
+
+DIGEST = "d" * 64
+SPEC: dict[str, Any] = {"format": "gramserve.kernel/1", "layers": [{"type": "relu"}]}
+
+
+async def add_dataset(catalog: Catalog, digest: str = DIGEST) -> None:
+    await catalog.record_dataset(digest, shape=(9, 8, 8, 3), dtype="uint8", items=9, bytes=1728)
+
+
+async def add_gram(catalog: Catalog, gram: str = "g" * 32, **fields: Any) -> str:
+    await add_dataset(catalog, fields.get("dataset", DIGEST))
+    known: dict[str, Any] = {
+        "kernel": "nngp",
+        "spec": SPEC,
+        "precision": "float32",
+        "dataset": DIGEST,
+        "rows": 9,
+        "columns": 9,
+        "block_size": 4,
+        "symmetric": True,
+        "dtype": "float32",
+        "path": "grams/g",
+        "blocks_total": 6,
+    }
+    await catalog.record_gram(gram, **(known | fields))
+    return gram
+
+
+async def add_job(catalog: Catalog, gram: str = "g" * 32, **fields: Any) -> JobRecord:
+    known: dict[str, Any] = {
+        "spec": SPEC,
+        "grams": {"nngp": gram},
+        "dataset": DIGEST,
+        "precision": "float32",
+        "block_size": 4,
+    }
+    job, _ = await catalog.create_job(**(known | fields))
+    return job
+
+
+async def run_job(catalog: Catalog, job: JobRecord) -> JobRecord:
+    """Claim a job, the only queued one, and let it run."""
+    claimed = await catalog.claim_next(lease_s=60)
+    if claimed is None or claimed.id != job.id:
+        raise LookupError(f"job {job.id} is not next in the queue")
+    return await catalog.transition(job.id, "running", epoch=claimed.epoch)
