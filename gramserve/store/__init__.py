@@ -1,0 +1,24 @@
+"""Where numbers lie: data sets, variances and Gram matrices on a local disk, as Zarr arrays.
+
+The only room that knows Zarr. What is stored is whole or absent, carries checksums, and never
+reads as NaN where it is missing.
+"""
+
+from gramserve.store.datasets import DatasetRecord, DatasetStore
+from gramserve.store.gram import GramStore
+from gramserve.store.groups import create_gram_group
+from gramserve.store.layout import StateLayout
+from gramserve.store.npy import open_npy
+from gramserve.store.selection import resolve
+from gramserve.store.variances import VarianceStore
+
+__all__ = [
+    "DatasetRecord",
+    "DatasetStore",
+    "GramStore",
+    "StateLayout",
+    "VarianceStore",
+    "create_gram_group",
+    "open_npy",
+    "resolve",
+]

@@ -1,0 +1,347 @@
+"""Data sets: immutable, named by their content."""
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from gramserve.errors import (
+    BlockMissingError,
+    CorruptBlockError,
+    InvalidDataError,
+    StoreNotFoundError,
+)
+from gramserve.store.files import (
+    StagedDirectory,
+    remove_directory,
+    reporting,
+    sweep,
+    write_file,
+)
+from gramserve.store.header import METADATA
+from gramserve.store.item_array import ItemArray
+from gramserve.store.items import (
+    DIGEST_BYTES,
+    check_finite,
+    check_items_shape,
+    digest_items,
+    item_digests,
+    stored_dtype,
+)
+from gramserve.store.npy import open_npy
+
+FORMAT = "gramserve.dataset/1"
+"""Version of the stored form."""
+
+_RUN_BYTES = 4 * 2**20
+_KEYS_PER_RUN = _RUN_BYTES // DIGEST_BYTES
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class DatasetRecord:
+    """One stored data set."""
+
+    digest: str
+    """SHA-256 that names the content, 64 hexadecimal digits."""
+    shape: tuple[int, ...]
+    """Items first, then the shape of one item."""
+    dtype: str
+    """NumPy name, for example "uint8"."""
+    items: int
+    """How many items."""
+    bytes: int
+    """Size of the items."""
+    name: str | None
+    """What the first to add it called it."""
+    created: datetime
+    """When it was added, UTC."""
+    known: bool = False
+    """Whether it was there before it was added."""
+
+
+class DatasetStore:
+    """The data sets of a state directory.
+
+    Every data set is a Zarr group ``DIGEST/`` with the arrays ``items`` and ``keys`` (the
+    SHA-256 of every item). It is filled under another name and renamed when it is complete, so
+    there are no half data sets.
+
+    Parameters
+    ----------
+    root : Path or str
+        Directory of the data sets.
+    """
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root)
+
+    def add(self, items: ArrayLike | os.PathLike[str], *, name: str | None = None) -> DatasetRecord:
+        """Store items, unless the same items are stored already.
+
+        Parameters
+        ----------
+        items : array_like, shape (n, ...), or path or str
+            Any real dtype and order, or a ``.npy`` file, which is read in pieces of 4 MiB.
+        name : str, optional
+            For people.
+
+        Returns
+        -------
+        DatasetRecord
+            With ``known`` true if it was stored already; it then keeps its first name.
+
+        Raises
+        ------
+        ShapeError, InvalidDataError, UnsupportedDtypeError
+            If these cannot be items: rank, NaN or infinity, none at all, no real numbers, or
+            a ``.npy`` file that is damaged.
+        StorageFullError
+            If there is no space; nothing is left behind.
+        """
+        source = _open(items)
+        dtype = stored_dtype(source.dtype)
+        check_items_shape(source.shape)
+        with StagedDirectory(self.root) as staged:
+            digest = _write(staged.path, source, dtype)
+            record = DatasetRecord(
+                digest=digest,
+                shape=source.shape,
+                dtype=dtype.name,
+                items=source.shape[0],
+                bytes=source.size * dtype.itemsize,
+                name=name,
+                created=datetime.now(UTC),
+            )
+            if not (self.root / digest).exists():
+                write_file(staged.path / METADATA, [_metadata(record)])
+                if staged.commit(self.root / digest):
+                    return record
+        return replace(self.info(digest), known=True)
+
+    def info(self, digest: str) -> DatasetRecord:
+        """Describe a data set.
+
+        Parameters
+        ----------
+        digest : str
+            Its name.
+
+        Returns
+        -------
+        DatasetRecord
+            Without reading the items.
+
+        Raises
+        ------
+        StoreNotFoundError
+            If there is none.
+        CorruptBlockError
+            If its description cannot be read.
+        """
+        path = self._path(digest) / METADATA
+        with reporting("read", path):
+            try:
+                said = json.loads(path.read_bytes())["attributes"]["gramserve"]
+                return DatasetRecord(
+                    digest=digest,
+                    shape=tuple(int(n) for n in said["shape"]),
+                    dtype=str(said["dtype"]),
+                    items=int(said["shape"][0]),
+                    bytes=int(said["bytes"]),
+                    name=said["name"],
+                    created=datetime.fromisoformat(said["created"]),
+                )
+            except (FileNotFoundError, NotADirectoryError):
+                raise self._no(digest) from None
+            except (ValueError, KeyError, TypeError, IndexError) as error:
+                raise CorruptBlockError(
+                    f"{path} cannot be read: {error!r}; delete the data set and add it again",
+                    path=str(path),
+                ) from error
+
+    def has(self, digest: str) -> bool:
+        """Whether a data set is stored.
+
+        Parameters
+        ----------
+        digest : str
+            Its name.
+        """
+        return bool(_DIGEST.fullmatch(digest)) and (self.root / digest / METADATA).is_file()
+
+    def list(self) -> list[DatasetRecord]:
+        """Describe all data sets.
+
+        Returns
+        -------
+        list of DatasetRecord
+            Oldest first.
+        """
+        with reporting("list", self.root):
+            try:
+                names = [entry.name for entry in self.root.iterdir()]
+            except FileNotFoundError:
+                return []
+        found = [self.info(name) for name in names if self.has(name)]
+        return sorted(found, key=lambda record: (record.created, record.digest))
+
+    def delete(self, digest: str) -> None:
+        """Remove a data set.
+
+        Parameters
+        ----------
+        digest : str
+            Its name.
+
+        Raises
+        ------
+        StoreNotFoundError
+            If there is none.
+        """
+        if not remove_directory(self._path(digest)):
+            raise self._no(digest)
+
+    def sweep(self) -> int:
+        """Remove what uploads that died left behind.
+
+        Returns
+        -------
+        int
+            How many.
+        """
+        return sweep(self.root)
+
+    def read(self, digest: str, start: int = 0, stop: int | None = None) -> NDArray[Any]:
+        """Read items, checking their checksums.
+
+        Parameters
+        ----------
+        digest : str
+            Name of the data set.
+        start, stop : int
+            Half-open range of items; to the end by default.
+
+        Returns
+        -------
+        ndarray, shape (stop - start, *item shape)
+            In the dtype they are stored in.
+
+        Raises
+        ------
+        StoreNotFoundError
+            If there is no such data set.
+        RowRangeError
+            If the range is not inside it.
+        CorruptBlockError
+            If bytes are damaged or missing.
+        """
+        return self._read(digest, "items", start, stop)
+
+    def item_keys(self, digest: str, start: int = 0, stop: int | None = None) -> NDArray[np.bytes_]:
+        """Return what identifies every item: equal keys, equal bytes.
+
+        Parameters
+        ----------
+        digest : str
+            Name of the data set.
+        start, stop : int
+            Half-open range of items; to the end by default.
+
+        Returns
+        -------
+        ndarray of S32, shape (stop - start,)
+            SHA-256 of little-endian C order bytes. NumPy drops zero bytes at the end of a
+            single element, which leaves comparisons exact.
+        """
+        digests = self._read(digest, "keys", start, stop)
+        return digests.view(f"S{DIGEST_BYTES}").reshape(-1)
+
+    def range_digest(self, digest: str, start: int, stop: int) -> str:
+        """Return what names a range of items, the same in every data set that holds them.
+
+        Parameters
+        ----------
+        digest : str
+            Name of the data set.
+        start, stop : int
+            Half-open range of items.
+
+        Returns
+        -------
+        str
+            64 hexadecimal digits; of all items, the name of the data set.
+        """
+        record = self.info(digest)
+        digests = self._read(digest, "keys", start, stop)
+        return digest_items(record.shape[1:], np.dtype(record.dtype), digests)
+
+    def _read(self, digest: str, array: str, start: int, stop: int | None) -> NDArray[Any]:
+        path = self._path(digest)
+        if not self.has(digest):
+            raise self._no(digest)
+        try:
+            return ItemArray.open(path / array).read(start, stop)
+        except (BlockMissingError, StoreNotFoundError) as error:
+            if not self.has(digest):  # deleted since
+                raise self._no(digest) from None
+            raise CorruptBlockError(
+                f"the data set {path} is damaged: {error}; delete it and add it again",
+                path=str(path),
+            ) from error
+
+    def _path(self, digest: str) -> Path:
+        if not _DIGEST.fullmatch(digest):
+            raise self._no(digest)
+        return self.root / digest
+
+    def _no(self, digest: str) -> StoreNotFoundError:
+        return StoreNotFoundError(f"no data set {digest!r}; upload it first", dataset=digest)
+
+
+def _open(items: ArrayLike | os.PathLike[str]) -> NDArray[Any]:
+    if isinstance(items, str | os.PathLike):
+        return open_npy(Path(items))
+    try:
+        return np.asarray(items)
+    except ValueError as error:
+        raise InvalidDataError(f"these items are not one array: {error}") from error
+
+
+def _write(folder: Path, source: NDArray[Any], dtype: np.dtype[Any]) -> str:
+    item_shape = source.shape[1:]
+    item_bytes = int(np.prod(item_shape)) * dtype.itemsize
+    run = max(1, _RUN_BYTES // item_bytes)
+    array = ItemArray.create(folder / "items", shape=source.shape, dtype=dtype, run=run)
+    digests = np.empty((len(source), DIGEST_BYTES), np.uint8)
+    for number in range(array.runs):
+        start, stop = array.run_range(number)
+        # A copy: what is hashed is what is written, whoever else has the source.
+        values = np.array(source[start:stop], dtype, order="C", copy=True)
+        check_finite(values, start)
+        digests[start:stop] = item_digests(values)
+        array.write_run(number, values)
+    keys = ItemArray.create(folder / "keys", shape=digests.shape, dtype=np.uint8, run=_KEYS_PER_RUN)
+    for number in range(keys.runs):
+        keys.write_run(number, digests[slice(*keys.run_range(number))])
+    return digest_items(item_shape, dtype, digests)
+
+
+def _metadata(record: DatasetRecord) -> bytes:
+    own: Mapping[str, Any] = {
+        "format": FORMAT,
+        "shape": list(record.shape),
+        "dtype": record.dtype,
+        "bytes": record.bytes,
+        "name": record.name,
+        "created": record.created.isoformat(),
+    }
+    group = {"zarr_format": 3, "node_type": "group", "attributes": {"gramserve": own}}
+    return json.dumps(group, indent=2).encode()
