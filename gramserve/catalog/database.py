@@ -24,6 +24,8 @@ _REMEDIES = {
     "malformed": "restore a copy, or move the file away (stored blocks are found again)",
     "not a database": "restore a copy, or move the file away (stored blocks are found again)",
     "connect": "check that the database runs and that its URL is right",
+    "does not exist": "make the database, or correct the URL",
+    "authentication": "correct the user or the password in the URL",
 }
 
 

@@ -116,7 +116,7 @@ class Grams(Facet):
         }
         statement = self._database.insert(_grams).values(**fields, created=utc_now())
         async with self._database.write() as connection:
-            for digest in {dataset, other or dataset}:
+            for digest in sorted({dataset, other or dataset}):  # one order: no deadlock
                 await lock_dataset(connection, digest)
             await connection.execute(statement.on_conflict_do_nothing(index_elements=["id"]))
             await connection.execute(update(_grams).where(_grams.c.id == id).values(path=path))

@@ -163,9 +163,9 @@ class Jobs(Facet):
                 known = await _by_idempotency(connection, idempotency_digest, request_digest)
                 if known is not None:
                     return known, False
-                for digest in {dataset, other or dataset}:
+                for digest in sorted({dataset, other or dataset}):  # one order: no deadlock
                     await lock_dataset(connection, digest)
-                for gram in grams.values():
+                for gram in sorted(grams.values()):
                     await lock_gram(connection, gram)
                 await connection.execute(insert(_jobs).values(**row))
                 links = [{"job": job, "kernel": name, "gram": id_} for name, id_ in grams.items()]

@@ -92,9 +92,8 @@ async def test_four_processes_claim_every_job_once(tmp_path: Path):
         assert all(job.epoch == 1 for job in await catalog.jobs(limit=300))
 
 
-async def test_many_may_make_one_new_database_at_once(tmp_path: Path):
-    path = tmp_path / "new" / "catalog.sqlite"
-    opened = await asyncio.gather(*(Catalog.open(path) for _ in range(8)))
+async def test_many_may_make_one_new_database_at_once(place):
+    opened = await asyncio.gather(*(Catalog.open(place) for _ in range(8)))
     for catalog in opened:
         await catalog.ping()
         await catalog.close()
