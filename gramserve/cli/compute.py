@@ -23,7 +23,7 @@ from gramserve.errors import (
     BlockError,
     GramserveError,
     StorageFullError,
-    StoreError,
+    WorkerLostError,
     error_for_code,
 )
 
@@ -120,8 +120,9 @@ def _run(work: "GramWork", workers: int, terminal: Terminal) -> "RunOutcome":
     finally:
         executor.close()
     if outage and not outcome.is_complete:
-        msg = f"{outage[0]}; run the same command again when there is room"
-        kind = StorageFullError if "space" in outage[0] else StoreError
+        msg = f"{outage[0]}; run the same command again to go on"
+        # The scheduler tells the reason in words: no space left, or a lost cluster.
+        kind = StorageFullError if "space" in outage[0] else WorkerLostError
         raise kind(msg, done=outcome.done, total=outcome.total)
     return outcome
 
