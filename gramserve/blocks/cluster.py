@@ -17,6 +17,9 @@ from gramserve.errors import WorkerLostError
 
 _CONNECT_SECONDS = 20
 _RESULT_SECONDS = 60
+# Ctrl-C reaches every process of a terminal. The one that was started decides what to do;
+# workers that die of it would only add their tracebacks.
+_IGNORE_INTERRUPTS = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
 
 
 def run_task(task: Task) -> Any:
@@ -30,8 +33,8 @@ class DaskSession:
     def __init__(self, executor: "DaskExecutor", priority: int) -> None:
         self._executor = executor
         self._priority = priority
-        self._ended: queue.SimpleQueue[Future] = queue.SimpleQueue()
-        self._running: dict[str, tuple[Task, Future]] = {}
+        self._ended: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
+        self._running: dict[str, tuple[Task, Future[Any]]] = {}
         self._name = uuid.uuid4().hex[:12]
         self._numbers = itertools.count()
 
@@ -60,7 +63,7 @@ class DaskSession:
         except queue.Empty:
             return completions
 
-    def _collect(self, future: Future) -> list[Completion]:
+    def _collect(self, future: Future[Any]) -> list[Completion]:
         if future.key not in self._running:
             return []
         task, _ = self._running.pop(future.key)
@@ -159,10 +162,12 @@ class DaskExecutor:
                 threads_per_worker=self._threads,
                 processes=True,
                 host="127.0.0.1",
-                dashboard_address=None,
+                dashboard_address="127.0.0.1:0",
+                worker_dashboard_address="127.0.0.1:0",
                 # The plan bounds memory; Dask pausing workers halfway would only hide its errors.
                 memory_limit=None,
                 silence_logs=logging.CRITICAL,
+                preload=[_IGNORE_INTERRUPTS],
             )
         self._client = Client(
             self._cluster if self._cluster is not None else self._address,
