@@ -50,4 +50,4 @@ def test_settings_are_the_environments_under_the_command_lines(monkeypatch, tmp_
 def test_bad_settings_are_all_named(monkeypatch):
     monkeypatch.setenv("GRAMSERVE_PORT", "many")
     with pytest.raises(SpecError, match=r"GRAMSERVE_PORT.*GRAMSERVE_WORKERS"):
-        read_settings(workers=0)
+        read_settings(workers=-1)
