@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import Callable
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -41,12 +42,12 @@ def _engine(recipe: Recipe) -> Engine:
 @lru_cache(maxsize=_PANELS_KEPT)
 def _load(place: ItemsPlace, start: int, stop: int) -> Items:
     """Read a panel of items with variances and keys; the last few are kept."""
-    layout = StateLayout(place.root)
+    layout = StateLayout(Path(place.root))
     datasets = DatasetStore(layout.datasets)
     return Items(
         values=datasets.read(place.digest, start, stop),
         variances=VarianceStore(layout.variances).read(place.variance_key, start, stop),
-        keys=datasets.item_keys(place.digest)[start:stop],
+        keys=datasets.item_keys(place.digest, start, stop),
     )
 
 
@@ -151,7 +152,7 @@ def compute_variances(task: VarianceTask) -> list[BlockResult]:
     list of BlockResult
         One for each segment, as block (side, segment).
     """
-    layout = StateLayout(task.place.root)
+    layout = StateLayout(Path(task.place.root))
     datasets, variances = DatasetStore(layout.datasets), VarianceStore(layout.variances)
 
     def store(engine: Engine, segment: int) -> tuple[tuple[KernelName, str], ...]:
