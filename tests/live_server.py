@@ -35,7 +35,7 @@ def free_port():
 class LiveServer:
     """`gramserve serve` on a state directory; the address stays the same over restarts."""
 
-    def __init__(self, data_dir, *, workers=1):
+    def __init__(self, data_dir, *, workers=0):
         self.data_dir = data_dir
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"

@@ -15,6 +15,7 @@ from gramserve.cli.options import (
     KernelOption,
     OtherOption,
     PrecisionOption,
+    WorkersOption,
     read_kernel,
     read_settings,
 )
@@ -45,15 +46,7 @@ def compute(
     other: OtherOption = None,
     precision: PrecisionOption = "float32",
     block_size: BlockSizeOption = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            "--workers",
-            min=0,
-            help="Worker processes; 0 computes in this one. All cores when not given, unless "
-            "the job is small.",
-        ),
-    ] = None,
+    workers: WorkersOption = None,
     engine: EngineOption = "auto",
     as_json: JsonFlag = False,
 ) -> None:
@@ -66,7 +59,7 @@ def compute(
     from gramserve.spec import parse_kernel
 
     terminal = Terminal(as_json)
-    settings = read_settings(workers=None if workers == 0 else workers)
+    settings = read_settings(workers=workers)
     request = LocalRequest(
         images=images,
         other=other,
@@ -75,16 +68,17 @@ def compute(
         precision=precision,
         block_size=block_size,
         engine=engine,
-        workers=1 if workers == 0 else settings.workers,
+        workers=max(1, settings.workers),
         worker_memory_bytes=settings.memory_per_worker_bytes,
     )
     plan = request.plan()
     work = request.open(plan)
-    if workers is None and plan.cost.seconds * settings.workers < _SMALL_JOB_S:
-        workers = 0  # starting processes would take longer than the job
+    is_small = plan.cost.seconds * request.workers < _SMALL_JOB_S
+    # Starting processes would take longer than a small job.
+    processes = 0 if workers is None and is_small else settings.workers
     started = time.perf_counter()
     try:
-        outcome = _run(work, settings.workers if workers is None else workers, terminal)
+        outcome = _run(work, processes, terminal)
     except KeyboardInterrupt:
         terminal.say(f"interrupted; {_how_to_go_on(request)}")
         raise typer.Exit(INTERRUPTED) from None

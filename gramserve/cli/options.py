@@ -50,7 +50,11 @@ EngineOption = Annotated[
 
 WorkersOption = Annotated[
     int | None,
-    typer.Option("--workers", min=1, help="Worker processes; the usable cores when not given."),
+    typer.Option(
+        "--workers",
+        min=0,
+        help="Worker processes; the usable cores when not given, 0 computes in this process.",
+    ),
 ]
 
 DataDirOption = Annotated[

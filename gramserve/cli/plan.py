@@ -73,7 +73,7 @@ def plan(
                 out=Path("gram.zarr"),  # planning writes nothing
                 spec=parse_kernel(read_kernel(kernel)),
                 engine=engine,
-                workers=settings.workers,
+                workers=max(1, settings.workers),
                 worker_memory_bytes=settings.memory_per_worker_bytes,
                 **request,
             )
