@@ -49,8 +49,9 @@ class Settings(BaseSettings):
     """SQLAlchemy URL of the catalog; SQLite in the state directory when not given."""
     scheduler_address: str | None = None
     """Address of a Dask scheduler; a LocalCluster of this machine when not given."""
-    workers: Annotated[int, Field(ge=1)] = Field(default_factory=_usable_cores)
-    """Worker processes of the LocalCluster; the usable CPU cores when not given."""
+    workers: Annotated[int, Field(ge=0)] = Field(default_factory=_usable_cores)
+    """Worker processes of the LocalCluster; the usable CPU cores when not given. 0 computes in
+    threads of the server, one block at a time: for tests and tiny machines."""
     threads_per_worker: Annotated[int, Field(ge=1)] = 1
     """Threads of each worker of the LocalCluster."""
     worker_memory_bytes: Annotated[int, Field(ge=2**20)] | None = None
@@ -65,6 +66,8 @@ class Settings(BaseSettings):
     """Largest body and largest answer of ``rows:evaluate``."""
     max_response_bytes: Annotated[int, Field(ge=1)] = 4 * _GIB
     """Largest answer of a row request."""
+    shutdown_timeout_s: Annotated[float, Field(ge=0)] = 10.0
+    """Seconds that open requests get to end when the server stops."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """How much the server writes on standard error."""
 
@@ -73,7 +76,7 @@ class Settings(BaseSettings):
         """Memory one worker may plan with, in bytes."""
         if self.worker_memory_bytes is not None:
             return self.worker_memory_bytes
-        return _physical_memory_bytes() * 3 // 4 // self.workers
+        return _physical_memory_bytes() * 3 // 4 // max(self.workers, 1)
 
     @property
     def catalog_url(self) -> str:

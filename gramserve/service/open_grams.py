@@ -1,0 +1,121 @@
+"""Gram matrices that are being read, kept open so that a row costs no question to the database."""
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+
+from gramserve.catalog import Catalog, GramRecord
+from gramserve.errors import StoreNotFoundError
+from gramserve.store import GramStore, StateLayout
+
+_KEPT = 1024
+_GRAM_ID_DIGITS = 32
+
+
+@dataclass(slots=True)
+class OpenGram:
+    """One Gram matrix ready to be read."""
+
+    record: GramRecord
+    store: GramStore
+    is_complete: bool = False
+    """Whether every block was seen stored; once true it is not looked at again."""
+
+    @property
+    def etag(self) -> str:
+        """Validator of everything that is read from a complete matrix.
+
+        Weak, because a block that is lost and computed again by another engine may differ in
+        its last bits.
+        """
+        return f'W/"{self.record.id}"'
+
+    @property
+    def path(self) -> Path:
+        """Where it lies."""
+        return self.store.path
+
+
+class OpenGrams:
+    """The Gram matrices that were asked for lately.
+
+    Parameters
+    ----------
+    catalog : Catalog
+        Knows which there are.
+    layout : StateLayout
+        Knows where they lie.
+    """
+
+    def __init__(self, catalog: Catalog, layout: StateLayout) -> None:
+        self._catalog = catalog
+        self._layout = layout
+        self._open: dict[str, OpenGram] = {}
+
+    def peek(self, gram_id: str) -> OpenGram | None:
+        """Return a Gram matrix that is open already, without waiting for anything.
+
+        Parameters
+        ----------
+        gram_id : str
+            32 hexadecimal digits.
+
+        Returns
+        -------
+        OpenGram or None
+            None when it must be asked for with :meth:`get`.
+        """
+        return self._open.get(gram_id)
+
+    async def get(self, gram_id: str) -> OpenGram:
+        """Return a Gram matrix, opening it if need be.
+
+        Parameters
+        ----------
+        gram_id : str
+            32 hexadecimal digits.
+
+        Returns
+        -------
+        OpenGram
+            The same object every time.
+
+        Raises
+        ------
+        StoreNotFoundError
+            When there is none of this id.
+        """
+        found = self._open.get(gram_id)
+        if found is not None:
+            return found
+        if len(gram_id) != _GRAM_ID_DIGITS:
+            msg = f"no Gram matrix {gram_id!r}: an id has {_GRAM_ID_DIGITS} hexadecimal digits"
+            raise StoreNotFoundError(msg, gram=gram_id)
+        record = await self._catalog.gram(gram_id)
+        store = await asyncio.to_thread(GramStore.open, self._layout.gram(gram_id))
+        if len(self._open) >= _KEPT:
+            self._open.clear()
+        return self._open.setdefault(gram_id, OpenGram(record, store))
+
+    async def stored_blocks(self, gram: OpenGram) -> int:
+        """Return how many canonical blocks are stored, and note when all are.
+
+        Parameters
+        ----------
+        gram : OpenGram
+            From :meth:`get`.
+
+        Returns
+        -------
+        int
+            From a listing of the store, not from the catalog.
+        """
+        if gram.is_complete:
+            return gram.record.blocks_total
+        stored = len(await asyncio.to_thread(gram.store.stored_blocks))
+        gram.is_complete = stored == gram.record.blocks_total
+        return stored
+
+    def forget(self, gram_id: str) -> None:
+        """Close a Gram matrix that changed or went away."""
+        self._open.pop(gram_id, None)

@@ -1,0 +1,209 @@
+"""From a request to a plan: data sets looked up, engine chosen, stored blocks counted."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gramserve.blocks import Executor
+from gramserve.blocks.work import gram_attributes
+from gramserve.catalog import Catalog, JobRecord
+from gramserve.config import Settings
+from gramserve.errors import ShapeError, StoreNotFoundError
+from gramserve.kernels import choose_engine, result_dtype
+from gramserve.plan import BlockIndex, Plan, make_grid, make_plan
+from gramserve.spec import (
+    JobRequest,
+    KernelName,
+    KernelSpec,
+    Precision,
+    gram_address,
+    parse_kernel,
+)
+from gramserve.store import GramStore, StateLayout
+
+
+@dataclass(frozen=True)
+class PlannedJob:
+    """A plan with the names of what it makes."""
+
+    plan: Plan
+    dataset: str
+    other: str | None
+    grams: Mapping[KernelName, str]
+    """Id of the Gram matrix of every kernel."""
+
+    def as_report(self) -> dict[str, Any]:
+        """Return the body of ``POST /v1/plans``."""
+        only = next(iter(self.grams.values())) if len(self.grams) == 1 else None
+        return {"gram": only, "grams": dict(self.grams), **self.plan.as_report()}
+
+
+class Planner:
+    """Plans jobs of one server.
+
+    Parameters
+    ----------
+    settings : Settings
+        Engine and memory of the workers.
+    layout : StateLayout
+        Where Gram matrices lie.
+    catalog : Catalog
+        Knows the data sets.
+    executor : Executor
+        Knows how many tasks run at once.
+    """
+
+    def __init__(
+        self, settings: Settings, layout: StateLayout, catalog: Catalog, executor: Executor
+    ) -> None:
+        self._settings = settings
+        self._layout = layout
+        self._catalog = catalog
+        self._executor = executor
+
+    async def plan_request(self, request: JobRequest, spec: KernelSpec) -> PlannedJob:
+        """Plan what somebody asks for.
+
+        Parameters
+        ----------
+        request : JobRequest
+            A validated body.
+        spec : KernelSpec
+            Its kernel.
+
+        Returns
+        -------
+        PlannedJob
+            With the stored blocks counted.
+
+        Raises
+        ------
+        StoreNotFoundError
+            When a data set is not known.
+        SpecError, PlanError
+            When kernel and items do not fit, or nothing here can compute it.
+        """
+        return await self._plan(
+            spec, request.dataset, request.other, request.precision, request.block_size
+        )
+
+    async def plan_job(self, job: JobRecord) -> PlannedJob:
+        """Plan a recorded job again, with what is stored now.
+
+        Parameters
+        ----------
+        job : JobRecord
+            From the catalog.
+
+        Returns
+        -------
+        PlannedJob
+            Of the same Gram matrices.
+        """
+        precision: Precision = job.precision  # type: ignore[assignment]
+        spec = parse_kernel(job.spec)
+        return await self._plan(spec, job.dataset, job.other, precision, job.block_size)
+
+    async def _plan(
+        self,
+        spec: KernelSpec,
+        dataset: str,
+        other: str | None,
+        precision: Precision,
+        block_size: int | None,
+    ) -> PlannedJob:
+        rows = (await self._catalog.dataset(dataset)).shape
+        columns = None if other is None else (await self._catalog.dataset(other)).shape
+        if columns is not None and columns[1:] != rows[1:]:
+            msg = (
+                f"items of dataset have shape {rows[1:]}, items of other {columns[1:]}; "
+                "a kernel compares items of one shape"
+            )
+            raise ShapeError(msg, errors=[{"loc": "other", "message": msg}])
+        return await asyncio.to_thread(
+            self._cut, spec, dataset, other, precision, block_size, rows, columns
+        )
+
+    def _cut(
+        self,
+        spec: KernelSpec,
+        dataset: str,
+        other: str | None,
+        precision: Precision,
+        block_size: int | None,
+        rows: tuple[int, ...],
+        columns: tuple[int, ...] | None,
+    ) -> PlannedJob:
+        engine, why = choose_engine(spec, precision, self._settings.engine)
+        grid = make_grid(
+            spec,
+            rows[1:],
+            rows[0],
+            None if columns is None else columns[0],
+            block_size=block_size,
+            engine=engine.name,
+        )
+        grams = {
+            name: gram_address(spec.for_kernel(name), precision, dataset, other, grid.block_size)
+            for name in spec.kernels
+        }
+        plan = make_plan(
+            spec,
+            rows[1:],
+            grid,
+            precision=precision,
+            engine=engine.name,
+            why_engine=why,
+            worker_memory_bytes=self._settings.memory_per_worker_bytes,
+            workers=self._executor.slots,
+            blocks_cached=len(self._stored_everywhere(grams.values())),
+        )
+        return PlannedJob(plan, dataset, other, grams)
+
+    def _stored_everywhere(self, grams: Any) -> set[BlockIndex]:
+        found: list[set[BlockIndex]] = []
+        for gram in grams:
+            try:
+                found.append(GramStore.open(self._layout.gram(gram)).stored_blocks())
+            except StoreNotFoundError:
+                return set()
+        return set.intersection(*found)
+
+    async def record(self, planned: PlannedJob) -> None:
+        """Make the Gram matrices of a plan known, in store and catalog.
+
+        Parameters
+        ----------
+        planned : PlannedJob
+            From :meth:`plan_request`.
+        """
+        plan, grid = planned.plan, planned.plan.grid
+        dtype = result_dtype(plan.precision)
+        for name, gram in planned.grams.items():
+            spec = plan.spec.for_kernel(name)
+            path = self._layout.gram(gram)
+            await asyncio.to_thread(
+                GramStore.create,
+                path,
+                shape=(grid.rows, grid.columns),
+                dtype=dtype,
+                block_size=grid.block_size,
+                symmetric=grid.symmetric,
+                attributes=gram_attributes(spec, plan.precision, planned.dataset, planned.other),
+            )
+            await self._catalog.record_gram(
+                gram,
+                kernel=name,
+                spec=spec.canonical(),
+                precision=plan.precision,
+                dataset=planned.dataset,
+                other=planned.other,
+                rows=grid.rows,
+                columns=grid.columns,
+                block_size=grid.block_size,
+                symmetric=grid.symmetric,
+                dtype=str(dtype),
+                path=str(path),
+                blocks_total=grid.block_count,
+            )
