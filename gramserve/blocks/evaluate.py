@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from gramserve.blocks.executor import Executor, Session, Task
 from gramserve.blocks.task import ItemsPlace, Recipe, RowTask, VarianceTask
-from gramserve.blocks.work import place_items
+from gramserve.blocks.work import missing_segments, place_items
 from gramserve.errors import BlockError, WorkerLostError
-from gramserve.store import DatasetStore, StateLayout, VarianceStore
+from gramserve.store import DatasetStore, StateLayout
 
 INTERACTIVE_PRIORITY = 1000
 """Priority of requests that somebody waits for; jobs have -100 to 100."""
@@ -67,9 +67,9 @@ def evaluate_rows(
     rows = place_items(scratch, info.digest, recipe.spec, recipe.precision, recipe.engine)
     with executor.session(INTERACTIVE_PRIORITY) as session:
         for place in (rows, columns):
-            store = VarianceStore(StateLayout(Path(place.root)).variances)
-            missing = store.missing_segments(place.variance_key)
-            tasks = [VarianceTask(recipe, place, 0, (segment,)) for segment in missing]
+            tasks = [
+                VarianceTask(recipe, place, 0, (segment,)) for segment in missing_segments(place)
+            ]
             for results in _run_all(session, tasks):
                 for result in results:
                     if result.failure is not None:

@@ -19,8 +19,8 @@ class ItemsPlace:
     """State directory."""
     digest: str
     """Of the data set."""
-    variance_key: str
-    """Of the variances of this data set under this network."""
+    variance_key: str | None
+    """Of the variances of this data set under this network; None when it needs none."""
 
 
 @dataclass(frozen=True)

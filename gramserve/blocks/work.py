@@ -39,10 +39,27 @@ class GramWork:
         return [
             (side, segment)
             for side, place in enumerate(self.places)
-            for segment in VarianceStore(StateLayout(Path(place.root)).variances).missing_segments(
-                place.variance_key
-            )
+            for segment in missing_segments(place)
         ]
+
+
+def missing_segments(place: ItemsPlace) -> list[int]:
+    """Return the segments of a data set's variances that are not stored.
+
+    Parameters
+    ----------
+    place : ItemsPlace
+        Where they lie.
+
+    Returns
+    -------
+    list of int
+        Empty for a network that needs no variances.
+    """
+    if place.variance_key is None:
+        return []
+    store = VarianceStore(StateLayout(Path(place.root)).variances)
+    return store.missing_segments(place.variance_key)
 
 
 def gram_attributes(
@@ -108,13 +125,16 @@ def place_items(
     layout = StateLayout(root)
     info = DatasetStore(layout.datasets).info(digest)
     runner, _ = choose_engine(spec, precision, engine)
+    length = runner.variance_length(spec, info.shape[1:])
+    if not length:
+        return ItemsPlace(str(root), digest, None)
     store = VarianceStore(layout.variances)
     key = store.key(digest, spec.network_digest(), precision, runner.name)
     segment = max(1, min(_LARGEST_SEGMENT, int(_SEGMENT_SECONDS / max(pair_cost_s, 1e-9))))
     store.create(
         key,
         items=info.items,
-        length=runner.variance_length(spec, info.shape[1:]),
+        length=length,
         dtype="float32" if precision == "float32" else "float64",
         segment=segment,
     )

@@ -44,9 +44,12 @@ def _load(place: ItemsPlace, start: int, stop: int) -> Items:
     """Read a panel of items with variances and keys; the last few are kept."""
     layout = StateLayout(Path(place.root))
     datasets = DatasetStore(layout.datasets)
+    variances: NDArray[Any] = np.empty((stop - start, 0))
+    if place.variance_key is not None:
+        variances = VarianceStore(layout.variances).read(place.variance_key, start, stop)
     return Items(
         values=datasets.read(place.digest, start, stop),
-        variances=VarianceStore(layout.variances).read(place.variance_key, start, stop),
+        variances=variances,
         keys=datasets.item_keys(place.digest, start, stop),
     )
 
@@ -154,9 +157,12 @@ def compute_variances(task: VarianceTask) -> list[BlockResult]:
     """
     layout = StateLayout(Path(task.place.root))
     datasets, variances = DatasetStore(layout.datasets), VarianceStore(layout.variances)
+    key = task.place.variance_key
+    if key is None:
+        return []
 
     def store(engine: Engine, segment: int) -> tuple[tuple[KernelName, str], ...]:
-        start, stop = variances.segment_range(task.place.variance_key, segment)
+        start, stop = variances.segment_range(key, segment)
         recipe = task.recipe
         values = engine.variances(
             recipe.spec,
@@ -164,7 +170,7 @@ def compute_variances(task: VarianceTask) -> list[BlockResult]:
             recipe.precision,
             memory_bytes=recipe.memory_bytes,
         )
-        variances.write_segment(task.place.variance_key, segment, values)
+        variances.write_segment(key, segment, values)
         return ()
 
     return [
