@@ -141,7 +141,7 @@ def select(gram: GramStore, rows: Request = None, columns: Request = None) -> Ro
 
 
 def encode(values: NDArray[Any]) -> bytes:
-    """Return the bytes of values as they travel.
+    r"""Return the bytes of values as they travel.
 
     Parameters
     ----------
@@ -156,7 +156,7 @@ def encode(values: NDArray[Any]) -> bytes:
     Examples
     --------
     >>> encode(np.array([1, 2], ">u2"))
-    b'\\x01\\x00\\x02\\x00'
+    b'\x01\x00\x02\x00'
     """
     return values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes()
 

@@ -4,6 +4,7 @@ The only room that knows Zarr. What is stored is whole or absent, carries checks
 reads as NaN where it is missing.
 """
 
+from gramserve.store.adoption import adopt_block
 from gramserve.store.datasets import DatasetRecord, DatasetStore
 from gramserve.store.gram import GramStore
 from gramserve.store.groups import create_gram_group
@@ -18,6 +19,7 @@ __all__ = [
     "GramStore",
     "StateLayout",
     "VarianceStore",
+    "adopt_block",
     "create_gram_group",
     "open_npy",
     "resolve",

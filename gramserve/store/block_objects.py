@@ -102,9 +102,9 @@ class BlockObjects:
         block = check_block(self.header, i, j, values)
         i, j = self.header.canonical(i, j)
         parts = self.header.layout.encode(block)
-        with StagedFile(self._object(i, j), parts) as staged:
+        with StagedFile(self.object_path(i, j), parts) as staged:
             if self.symmetric and i != j:
-                with StagedFile(self._object(j, i), self.header.layout.encode(block.T)) as mirror:
+                with StagedFile(self.object_path(j, i), self.header.layout.encode(block.T)) as mirror:
                     mirror.commit()
             staged.commit()
         return checksum_of(parts)
@@ -247,7 +247,7 @@ class BlockObjects:
 
     def _decode(self, i: int, j: int) -> tuple[NDArray[np.floating], str]:
         rows, columns = self.header.extent(i, j)
-        path = self._object(i, j)
+        path = self.object_path(i, j)
         with reporting("read", path):
             try:
                 # Not the open file of an earlier read: what the disk has now is asked for.
@@ -323,20 +323,32 @@ class BlockObjects:
         if match is None or int(match[1]) >= down or int(match[2]) >= across:
             raise StoreNotFoundError(f"a Gram matrix has no object {key!r}", key=key)
         block = int(match[1]), int(match[2])
-        return self._object(*block), block
+        return self.object_path(*block), block
 
     def _absent(self, key: str, block: Block | None) -> StoreNotFoundError | BlockMissingError:
         if block is None:
             return StoreNotFoundError(f"no {key} in {self.path}", key=key)
         return self._missing({block})
 
-    def _object(self, i: int, j: int) -> Path:
+    def object_path(self, i: int, j: int) -> Path:
+        """Return where an object lies, whether or not it exists.
+
+        Parameters
+        ----------
+        i, j : int
+            Panel of the rows and of the columns, in either triangle.
+
+        Returns
+        -------
+        Path
+            One file.
+        """
         return Path(f"{self._prefix}{i}/{j}")
 
     def _objects(self, i: int, j: int) -> list[Path]:
         self.header.extent(i, j)
-        mirror = [self._object(j, i)] if self.symmetric and i != j else []
-        return [self._object(i, j), *mirror]
+        mirror = [self.object_path(j, i)] if self.symmetric and i != j else []
+        return [self.object_path(i, j), *mirror]
 
     def _panel_folders(self) -> list[Path]:
         folder = self.path / "c"
@@ -357,7 +369,7 @@ class BlockObjects:
         )
 
     def _corrupt(self, i: int, j: int, reason: str) -> CorruptBlockError:
-        path = self._object(i, j)
+        path = self.object_path(i, j)
         return CorruptBlockError(
             f"block ({i}, {j}) in {path} is damaged: {reason}; drop it and resume the job to "
             "compute it again",

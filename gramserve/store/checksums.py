@@ -9,15 +9,13 @@ CHECKSUM_BYTES = 4
 """Length of a checksum."""
 
 
-def crc32c(data: Buffer, start: int = 0) -> int:
+def crc32c(data: Buffer) -> int:
     """Return the CRC-32C (Castagnoli) of some bytes.
 
     Parameters
     ----------
     data : buffer
         C-contiguous.
-    start : int
-        The checksum of what came before, 0 at the beginning.
 
     Returns
     -------
@@ -33,9 +31,8 @@ def crc32c(data: Buffer, start: int = 0) -> int:
     >>> hex(crc32c(b"123456789"))
     '0xe3069283'
     """
-    # The extension takes read-only buffers of bytes only.
-    view = np.frombuffer(data, np.uint8)
-    return int(google_crc32c.extend(start, view))
+    # The extension takes bytes and arrays, but no memoryview.
+    return int(google_crc32c.value(np.frombuffer(data, np.uint8)))
 
 
 def crc32c_bytes(data: Buffer) -> bytes:

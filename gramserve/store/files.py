@@ -21,6 +21,7 @@ PARTIAL = ".partial"
 """Suffix of files and directories that are not finished."""
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
+_UNLINKABLE = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EACCES}
 
 
 @contextlib.contextmanager
@@ -180,6 +181,38 @@ def write_file(path: Path, parts: Iterable[Buffer]) -> None:
     """
     with StagedFile(path, parts) as staged:
         staged.commit()
+
+
+def link_file(source: Path, path: Path) -> bool:
+    """Give a finished file a second name, in place of whatever had that name.
+
+    Parameters
+    ----------
+    source : Path
+        A file that is only ever replaced, never changed.
+    path : Path
+        The second name; the directory is made when missing.
+
+    Returns
+    -------
+    bool
+        False if the file system cannot link there, so that the bytes must be copied.
+    """
+    staged = path.with_name(f"{path.name}.{uuid.uuid4().hex}{PARTIAL}")
+    with reporting("link", path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(source, staged)
+            staged.replace(path)
+        except OSError as error:
+            # FileNotFoundError: the source went away, or a sweep took the name we just made.
+            if error.errno not in {*_UNLINKABLE, errno.ENOENT}:
+                raise
+            return False
+        finally:
+            # A rename between two names of one file does nothing and leaves both.
+            staged.unlink(missing_ok=True)
+    return True
 
 
 class StagedDirectory:

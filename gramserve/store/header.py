@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import zarr
 from zarr.codecs import BytesCodec, Crc32cCodec, ShardingCodec
-from zarr.errors import BaseZarrError
+from zarr.errors import BaseZarrError, NodeTypeValidationError
 from zarr.storage import MemoryStore
 
 from gramserve.errors import (
@@ -186,6 +186,10 @@ class GramHeader:
         with reporting("open", path):
             try:
                 array = zarr.open_array(str(path), mode="r", zarr_format=3)
+            except NodeTypeValidationError as error:
+                raise StoreMismatchError(
+                    f"{path} holds no Zarr array ({error}); give another path", path=str(path)
+                ) from error
             except (ValueError, KeyError, TypeError, BaseZarrError) as error:
                 raise CorruptBlockError(
                     f"cannot read {path / METADATA}: {error}", path=str(path / METADATA)

@@ -139,7 +139,7 @@ class ItemArray:
             raise StoreNotFoundError(f"no array at {path}", path=str(path))
         with reporting("open", path):
             try:
-                array = zarr.open_array(str(path), mode="r", zarr_format=3)
+                array: Any = zarr.open_array(str(path), mode="r", zarr_format=3)
             except (ValueError, KeyError, TypeError, BaseZarrError) as error:
                 raise CorruptBlockError(
                     f"cannot read {path / METADATA}: {error}", path=str(path / METADATA)

@@ -15,6 +15,7 @@ References
 Zarr v3 specification, "Sharding codec" (ZEP 2).
 """
 
+import hashlib
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from gramserve.store.checksums import CHECKSUM_BYTES, crc32c, crc32c_bytes, is_intact
+from gramserve.store.checksums import CHECKSUM_BYTES, crc32c_bytes, is_intact
 
 MAX_STRIP_ROWS = 64
 """Rows of a strip at most: what is read and checked together at the first touch of a row."""
@@ -267,7 +268,7 @@ class ShardLayout:
 
 
 def checksum_of(parts: Iterable[bytes | memoryview]) -> str:
-    """Return the checksum of a whole shard, for provenance.
+    """Return what names the bytes of a whole shard, for provenance.
 
     Parameters
     ----------
@@ -277,9 +278,14 @@ def checksum_of(parts: Iterable[bytes | memoryview]) -> str:
     Returns
     -------
     str
-        ``crc32c:`` and eight hexadecimal digits.
+        ``sha256:`` and 64 hexadecimal digits.
+
+    Notes
+    -----
+    Not a CRC-32C: that of data followed by their own CRC-32C is the same for all data, so it
+    would say nothing of a shard.
     """
-    checksum = 0
+    hashed = hashlib.sha256()
     for part in parts:
-        checksum = crc32c(part, checksum)
-    return f"crc32c:{checksum:08x}"
+        hashed.update(part)
+    return f"sha256:{hashed.hexdigest()}"
