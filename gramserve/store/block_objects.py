@@ -104,7 +104,8 @@ class BlockObjects:
         parts = self.header.layout.encode(block)
         with StagedFile(self.object_path(i, j), parts) as staged:
             if self.symmetric and i != j:
-                with StagedFile(self.object_path(j, i), self.header.layout.encode(block.T)) as mirror:
+                transpose = self.header.layout.encode(block.T)
+                with StagedFile(self.object_path(j, i), transpose) as mirror:
                     mirror.commit()
             staged.commit()
         return checksum_of(parts)

@@ -146,7 +146,7 @@ class ItemArray:
                 ) from error
         shape: tuple[int, ...] = array.shape
         chunks: tuple[int, ...] = array.chunks
-        codecs = getattr(array.metadata, "codecs", ())
+        codecs = array.metadata.codecs
         if (
             len(codecs) != 2
             or not isinstance(codecs[0], BytesCodec)

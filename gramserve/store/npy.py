@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import struct
 from ast import literal_eval
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from gramserve.store.files import reporting
 _MAGIC = b"\x93NUMPY"
 _LONGEST_HEADER = 10_000
 _MOST_AXES = 32
+_REAL = re.compile(r"[<>|=]?(\?|[biuf][0-9]{1,2})", re.ASCII)
 _REMEDY = "write it with numpy.save"
 
 
@@ -105,8 +107,7 @@ def _dtype_of(descr: object) -> np.dtype[Any]:
         raise UnsupportedDtypeError(
             "items must be real numbers, not records of a structured dtype; pick one field"
         )
-    kind = descr.lstrip("<>|=")[:1]
-    if kind not in set("?biuf"):
+    if not _REAL.fullmatch(descr):
         raise UnsupportedDtypeError(
             f"items must be real numbers, not of dtype {descr!r}; convert them first"
         )

@@ -1,7 +1,9 @@
 """Creating a Gram matrix and reading it by rows."""
 
+import hashlib
 import os
 import pickle
+import resource
 import subprocess
 import sys
 import threading
@@ -33,6 +35,10 @@ DESCRIPTION = {
     "symmetric": True,
     "attributes": {"kernel": {"layers": [1, 2]}, "dataset": "a"},
 }
+
+
+def open_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def test_create_twice_is_one(tmp_path: Path) -> None:
@@ -254,8 +260,6 @@ def test_plain_zarr_opens_it_in_another_process(symmetric: Matrix) -> None:
         check=True,
         cwd="/",
     ).stdout
-    import hashlib
-
     assert said.strip() == f"(11, 11) float32 {hashlib.sha256(dense.tobytes()).hexdigest()}"
 
 
@@ -308,19 +312,17 @@ def test_open_files_are_bounded_and_closed(tmp_path: Path, fill: Fill) -> None:
     fill(made, dense)
     files = ShardFiles(capacity=7)
     store = GramStore(made.path, made.header, files)
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     np.testing.assert_array_equal(store.read(), dense)
     assert len(files) == 7
-    assert len(os.listdir("/proc/self/fd")) == before + 7
+    assert open_descriptors() == before + 7
     files.close()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_descriptors() == before
     np.testing.assert_array_equal(store.read(), dense)
     files.close()
 
 
 def test_running_out_of_descriptors_closes_the_oldest(tmp_path: Path, fill: Fill) -> None:
-    import resource
-
     dense = np.random.default_rng(0).normal(size=(60, 60)).astype("f4")
     made = GramStore.create(
         tmp_path / "g", shape=(60, 60), dtype="f4", block_size=2, symmetric=False
@@ -328,7 +330,7 @@ def test_running_out_of_descriptors_closes_the_oldest(tmp_path: Path, fill: Fill
     fill(made, dense)
     store = GramStore(made.path, made.header, ShardFiles(capacity=10_000))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 100, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (open_descriptors() + 100, hard))
     try:
         np.testing.assert_array_equal(store.read(), dense)
     finally:

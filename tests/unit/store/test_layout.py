@@ -17,9 +17,7 @@ def test_ensure_creates_every_directory_and_can_be_repeated(tmp_path: Path) -> N
     assert not layout.catalog.exists()
 
 
-def test_a_relative_root_is_made_absolute(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_relative_root_is_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert StateLayout(Path("state")).root == tmp_path / "state"
 

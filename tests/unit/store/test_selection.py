@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -30,7 +32,7 @@ from gramserve.store import resolve
 def test_requests(request_: object, indices: list[int]) -> None:
     found = resolve(request_, 10)  # type: ignore[arg-type]
     assert list(found) == indices
-    follows = all(b == a + 1 for a, b in zip(indices, indices[1:], strict=False))
+    follows = all(b == a + 1 for a, b in pairwise(indices))
     assert isinstance(found, range) == follows
     if isinstance(found, range):
         assert found.step == 1
