@@ -116,14 +116,14 @@ class DaskExecutor:
 
     @property
     def slots(self) -> int:
-        """Tasks that run at once: threads of all workers."""
+        """Tasks that run at once: threads of all workers; 0 while none is connected."""
         if self._address is None:
             return self._workers * self._threads
         try:
             threads = self.client().nthreads()
-        except WorkerLostError:
-            return 1
-        return sum(threads.values()) or 1
+        except (WorkerLostError, OSError, TimeoutError):
+            return 0
+        return sum(threads.values())
 
     @property
     def is_connected(self) -> bool:
@@ -140,7 +140,8 @@ class DaskExecutor:
         """
         with self._lock:
             if self._closed:
-                raise WorkerLostError("the executor is closed")
+                # An outage, not a failure of the block: a job whose server stops is not at fault.
+                raise WorkerLostError("the executor is closed", outage=True)
             if not self.is_connected:
                 self._disconnect()
                 try:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from gramserve.blocks.executor import Executor, Session, Task
 from gramserve.blocks.task import ItemsPlace, Recipe, RowTask, VarianceTask
 from gramserve.blocks.work import missing_segments, place_items
-from gramserve.errors import BlockError, WorkerLostError
+from gramserve.errors import WorkerLostError, error_for_code
 from gramserve.store import DatasetStore, StateLayout
 
 INTERACTIVE_PRIORITY = 1000
@@ -58,6 +58,8 @@ def evaluate_rows(
     ------
     InvalidDataError
         When the new items are not finite.
+    NonFiniteKernelError
+        When a value or a variance overflows.
     BlockError
         When a task fails for good.
     """
@@ -73,7 +75,7 @@ def evaluate_rows(
             for results in _run_all(session, tasks):
                 for result in results:
                     if result.failure is not None:
-                        raise BlockError(result.failure.message)
+                        raise error_for_code(result.failure.code)(result.failure.message)
         for start in range(0, len(items), panel):
             stop = min(start + panel, len(items))
             tasks_across = [

@@ -44,7 +44,7 @@ class Executor(Protocol):
 
     @property
     def slots(self) -> int:
-        """Tasks that run at once."""
+        """Tasks that run at once: it may change, and is 0 while no worker is there."""
         ...
 
     def session(self, priority: int = 0) -> AbstractContextManager[Session]:

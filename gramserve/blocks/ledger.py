@@ -62,7 +62,11 @@ class Ledger:
     """
 
     def __init__(
-        self, pending: Iterable[BlockIndex], count: int, slots: int, policy: Policy | None = None
+        self,
+        pending: Iterable[BlockIndex],
+        count: int,
+        slots: int = 1,
+        policy: Policy | None = None,
     ) -> None:
         self._policy = policy or Policy()
         self._pending: Iterator[BlockIndex] = iter(pending)
@@ -93,6 +97,16 @@ class Ledger:
     def in_flight(self) -> int:
         """Blocks handed out and not heard of yet."""
         return len(self._out)
+
+    def set_slots(self, slots: int) -> None:
+        """Widen or narrow the window: workers came or went.
+
+        Parameters
+        ----------
+        slots : int
+            Tasks that run at once.
+        """
+        self._slots = max(slots, 1)
 
     @property
     def is_finished(self) -> bool:

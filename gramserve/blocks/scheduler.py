@@ -14,6 +14,11 @@ from gramserve.plan import BlockIndex
 _POLL_SECONDS = 0.2
 """Longest wait for a completion, so that a request to stop is soon seen."""
 
+_SLOTS_SECONDS = 5.0
+"""How often workers are counted, that join or leave while a job runs."""
+
+_NO_WORKERS = "no worker is connected; it goes on when one is"
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -72,6 +77,11 @@ class _Run:
     done: int
     entries: int = 0
     stage: str = "blocks"
+    slots: int = 1
+
+    def waiting_reason(self, ledger: Ledger) -> str | None:
+        """Return why nothing is computed now, or None."""
+        return ledger.waiting_reason or (None if self.slots else _NO_WORKERS)
 
     def report(self, ledger: Ledger | None, results: Sequence[BlockResult] = ()) -> None:
         self.observer(
@@ -83,7 +93,7 @@ class _Run:
                 in_flight=ledger.in_flight if ledger else 0,
                 entries=self.entries,
                 stage=self.stage,
-                waiting_reason=ledger.waiting_reason if ledger else None,
+                waiting_reason=self.waiting_reason(ledger) if ledger else None,
                 results=tuple(results),
             )
         )
@@ -162,7 +172,7 @@ class Scheduler:
         self, run: _Run, session: Session, should_stop: StopSign
     ) -> tuple[dict[BlockIndex, Failure], bool]:
         missing = run.work.missing_variances()
-        ledger = Ledger(missing, len(missing), self._executor.slots, self._policy)
+        ledger = Ledger(missing, len(missing), policy=self._policy)
         run.stage = "variances"
 
         def task(group: Group) -> Task:
@@ -183,7 +193,7 @@ class Scheduler:
     ) -> RunOutcome:
         work = run.work
         pending = (block for block in work.grid.blocks() if block not in stored)
-        ledger = Ledger(pending, run.total - len(stored), self._executor.slots, self._policy)
+        ledger = Ledger(pending, run.total - len(stored), policy=self._policy)
 
         def task(group: Group) -> Task:
             rows, columns = work.places[0], work.places[-1]
@@ -203,9 +213,14 @@ class Scheduler:
         """Hand out and book until the ledger is finished; return whether it was stopped."""
         groups: dict[int, Group] = {}
         reason: str | None = None
+        count_at = self._clock()
         while not ledger.is_finished:
             if should_stop():
                 return True
+            if self._clock() >= count_at:
+                run.slots = self._executor.slots
+                ledger.set_slots(run.slots)
+                count_at = self._clock() + _SLOTS_SECONDS
             for group in self._due(ledger):
                 task = make_task(group)
                 try:
@@ -229,8 +244,8 @@ class Scheduler:
                         run.done += 1
                         height, width = run.work.grid.shape_of(result.block)
                         run.entries += height * width
-            if completions or ledger.waiting_reason != reason:
-                reason = ledger.waiting_reason
+            if completions or run.waiting_reason(ledger) != reason:
+                reason = run.waiting_reason(ledger)
                 run.report(ledger, results if run.stage == "blocks" else ())
         return False
 

@@ -36,9 +36,10 @@ class GramWork:
 
     def missing_variances(self) -> list[tuple[int, int]]:
         """Return (side, segment) of all variances that are not stored."""
+        # Rows and columns may be the same items: their variances are made once.
         return [
             (side, segment)
-            for side, place in enumerate(self.places)
+            for side, place in enumerate(dict.fromkeys(self.places))
             for segment in missing_segments(place)
         ]
 
