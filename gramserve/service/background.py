@@ -39,7 +39,7 @@ async def run_in_daemon[T](call: Callable[[], T], name: str) -> T:
         failure: BaseException | None = None
         try:
             result = call()
-        except BaseException as error:  # noqa: BLE001 - handed to the waiter
+        except BaseException as error:
             failure = error
         try:
             loop.call_soon_threadsafe(settle, result, failure)

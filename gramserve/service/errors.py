@@ -5,7 +5,7 @@ Every answer that is not a success is a problem document (RFC 9457). Its ``code`
 HTTP knows have codes of their own, listed in :data:`HTTP_CODES`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -137,7 +137,15 @@ def problem_of(error: GramserveError, instance: str) -> JSONResponse:
     if status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = 'Bearer realm="gramserve"'
     context = {name: fact for name, fact in error.context.items() if name != "status"}
-    return _document(status, error.code, str(error), instance, error.errors, context, headers)
+    return _document(
+        status,
+        str(error),
+        instance,
+        code=error.code,
+        errors=error.errors,
+        context=context,
+        headers=headers,
+    )
 
 
 def http_problem(
@@ -162,7 +170,7 @@ def http_problem(
         The answer.
     """
     code = HTTP_CODES.get(status, "internal")
-    return _document(status, code, detail, instance, [], {}, headers)
+    return _document(status, detail, instance, code=code, headers=headers)
 
 
 def fault_problem(faults: list[dict[str, Any]], instance: str) -> JSONResponse:
@@ -185,17 +193,18 @@ def fault_problem(faults: list[dict[str, Any]], instance: str) -> JSONResponse:
         for fault in faults
     ]
     detail = "; ".join(f"{error['loc']}: {error['message']}" for error in errors)
-    return _document(422, SpecError.code, detail, instance, errors, {}, None)
+    return _document(422, detail, instance, code=SpecError.code, errors=errors)
 
 
 def _document(
     status: int,
-    code: str,
     detail: str,
     instance: str,
-    errors: list[dict[str, Any]],
-    context: dict[str, Any],
-    headers: Mapping[str, str] | None,
+    *,
+    code: str,
+    errors: Sequence[dict[str, Any]] = (),
+    context: Mapping[str, Any] | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
     problem = Problem(
         type=f"urn:gramserve:problem:{code}",
@@ -204,8 +213,8 @@ def _document(
         detail=detail,
         instance=instance,
         code=code,
-        errors=errors,
-        context=context,
+        errors=list(errors),
+        context=dict(context or {}),
     )
     return JSONResponse(
         problem.model_dump(mode="json"),

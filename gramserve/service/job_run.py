@@ -255,5 +255,3 @@ def _first_failure(outcome: RunOutcome) -> tuple[str, str]:
         f"block ({block[0]}, {block[1]}): {failure.message}"
     )
     return failure.code, message
-
-

@@ -1,6 +1,7 @@
 """Gram matrices that are being read, kept open so that a row costs no question to the database."""
 
 import asyncio
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from gramserve.store import GramStore, StateLayout
 
 _KEPT = 1024
 _GRAM_ID_DIGITS = 32
+_LOOK_S = 1.0
 
 
 @dataclass(slots=True)
@@ -20,6 +22,8 @@ class OpenGram:
     store: GramStore
     is_complete: bool = False
     """Whether every block was seen stored; once true it is not looked at again."""
+    looked: float = float("-inf")
+    """When its blocks were listed last, monotonic seconds."""
 
     @property
     def etag(self) -> str:
@@ -112,9 +116,22 @@ class OpenGrams:
         """
         if gram.is_complete:
             return gram.record.blocks_total
+        gram.looked = time.monotonic()
         stored = len(await asyncio.to_thread(gram.store.stored_blocks))
         gram.is_complete = stored == gram.record.blocks_total
         return stored
+
+    async def is_complete(self, gram: OpenGram) -> bool:
+        """Return whether every block is stored; may say no up to a second too long.
+
+        Parameters
+        ----------
+        gram : OpenGram
+            From :meth:`get`.
+        """
+        if not gram.is_complete and time.monotonic() - gram.looked > _LOOK_S:
+            await self.stored_blocks(gram)
+        return gram.is_complete
 
     def forget(self, gram_id: str) -> None:
         """Close a Gram matrix that changed or went away."""

@@ -39,6 +39,17 @@ class PlannedJob:
         return {"gram": only, "grams": dict(self.grams), **self.plan.as_report()}
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """What a plan depends on."""
+
+    spec: KernelSpec
+    dataset: str
+    other: str | None
+    precision: Precision
+    block_size: int | None
+
+
 class Planner:
     """Plans jobs of one server.
 
@@ -84,9 +95,8 @@ class Planner:
         SpecError, PlanError
             When kernel and items do not fit, or nothing here can compute it.
         """
-        return await self._plan(
-            spec, request.dataset, request.other, request.precision, request.block_size
-        )
+        asked = _Asked(spec, request.dataset, request.other, request.precision, request.block_size)
+        return await self._plan(asked)
 
     async def plan_job(self, job: JobRecord) -> PlannedJob:
         """Plan a recorded job again, with what is stored now.
@@ -103,54 +113,41 @@ class Planner:
         """
         precision: Precision = job.precision  # type: ignore[assignment]
         spec = parse_kernel(job.spec)
-        return await self._plan(spec, job.dataset, job.other, precision, job.block_size)
+        return await self._plan(_Asked(spec, job.dataset, job.other, precision, job.block_size))
 
-    async def _plan(
-        self,
-        spec: KernelSpec,
-        dataset: str,
-        other: str | None,
-        precision: Precision,
-        block_size: int | None,
-    ) -> PlannedJob:
-        rows = (await self._catalog.dataset(dataset)).shape
-        columns = None if other is None else (await self._catalog.dataset(other)).shape
-        if columns is not None and columns[1:] != rows[1:]:
+    async def _plan(self, asked: _Asked) -> PlannedJob:
+        rows = (await self._catalog.dataset(asked.dataset)).shape
+        if asked.other is None:
+            return await asyncio.to_thread(self._cut, asked, rows, None)
+        columns = (await self._catalog.dataset(asked.other)).shape
+        if columns[1:] != rows[1:]:
             msg = (
                 f"items of dataset have shape {rows[1:]}, items of other {columns[1:]}; "
                 "a kernel compares items of one shape"
             )
             raise ShapeError(msg, errors=[{"loc": "other", "message": msg}])
-        return await asyncio.to_thread(
-            self._cut, spec, dataset, other, precision, block_size, rows, columns
-        )
+        return await asyncio.to_thread(self._cut, asked, rows, columns[0])
 
-    def _cut(
-        self,
-        spec: KernelSpec,
-        dataset: str,
-        other: str | None,
-        precision: Precision,
-        block_size: int | None,
-        rows: tuple[int, ...],
-        columns: tuple[int, ...] | None,
-    ) -> PlannedJob:
+    def _cut(self, asked: _Asked, shape: tuple[int, ...], columns: int | None) -> PlannedJob:
+        spec, precision = asked.spec, asked.precision
         engine, why = choose_engine(spec, precision, self._settings.engine)
         grid = make_grid(
             spec,
-            rows[1:],
-            rows[0],
-            None if columns is None else columns[0],
-            block_size=block_size,
+            shape[1:],
+            shape[0],
+            columns,
+            block_size=asked.block_size,
             engine=engine.name,
         )
         grams = {
-            name: gram_address(spec.for_kernel(name), precision, dataset, other, grid.block_size)
+            name: gram_address(
+                spec.for_kernel(name), precision, asked.dataset, asked.other, grid.block_size
+            )
             for name in spec.kernels
         }
         plan = make_plan(
             spec,
-            rows[1:],
+            shape[1:],
             grid,
             precision=precision,
             engine=engine.name,
@@ -159,7 +156,7 @@ class Planner:
             workers=self._executor.slots,
             blocks_cached=len(self._stored_everywhere(grams.values())),
         )
-        return PlannedJob(plan, dataset, other, grams)
+        return PlannedJob(plan, asked.dataset, asked.other, grams)
 
     def _stored_everywhere(self, grams: Any) -> set[BlockIndex]:
         found: list[set[BlockIndex]] = []

@@ -22,9 +22,7 @@ class Provenance:
         Names ranges of items.
     """
 
-    def __init__(
-        self, work: GramWork, grams: Mapping[str, str], datasets: DatasetStore
-    ) -> None:
+    def __init__(self, work: GramWork, grams: Mapping[str, str], datasets: DatasetStore) -> None:
         self._work = work
         self._grams = grams
         self._datasets = datasets

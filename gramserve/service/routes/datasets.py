@@ -1,21 +1,26 @@
 """Data sets: uploaded, listed, deleted."""
 
 import asyncio
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
+from gramserve.catalog import DatasetRecord
 from gramserve.service.auth import Admin, Reader, Submitter
 from gramserve.service.bodies import NPY, received_npy
 from gramserve.service.errors import documented
 from gramserve.service.reports import dataset_report
-from gramserve.service.state import State
+from gramserve.service.state import ServiceState, State
 from gramserve.spec.status import DatasetInfo
+from gramserve.store import DatasetRecord as StoredDataset
 
 router = APIRouter(prefix="/v1/datasets", tags=["data sets"])
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="At most how many.")]
 Offset = Annotated[int, Query(ge=0, description="How many to skip.")]
+
+_SETTING = "GRAMSERVE_MAX_UPLOAD_BYTES"
 
 NPY_BODY: dict[str, Any] = {
     "requestBody": {
@@ -47,23 +52,28 @@ async def upload_dataset(
 ) -> DatasetInfo:
     """Store the items of a ``.npy`` body; the same items are stored once."""
     limit = state.settings.max_upload_bytes
-    async with received_npy(
-        request, state.layout.uploads, limit, "GRAMSERVE_MAX_UPLOAD_BYTES"
-    ) as path:
-        # An upload in flight must not bring back, in the catalog alone, what is being deleted.
-        async with state.datasets_lock:
-            stored = await asyncio.to_thread(state.datasets.add, path, name=name)
-            record = await state.catalog.record_dataset(
-                stored.digest,
-                shape=stored.shape,
-                dtype=stored.dtype,
-                items=stored.items,
-                bytes=stored.bytes,
-                name=name,
-            )
+    async with received_npy(request, state.layout.uploads, limit, _SETTING) as path:
+        stored, record = await _add(state, path, name)
     response.status_code = 200 if stored.known else 201
     response.headers["Location"] = f"/v1/datasets/{record.digest}"
     return dataset_report(record)
+
+
+async def _add(
+    state: ServiceState, path: Path, name: str | None
+) -> tuple[StoredDataset, DatasetRecord]:
+    # An upload in flight must not bring back, in the catalog alone, what is being deleted.
+    async with state.datasets_lock:
+        stored = await asyncio.to_thread(state.datasets.add, path, name=name)
+        record = await state.catalog.record_dataset(
+            stored.digest,
+            shape=stored.shape,
+            dtype=stored.dtype,
+            items=stored.items,
+            bytes=stored.bytes,
+            name=name,
+        )
+    return stored, record
 
 
 @router.get(

@@ -12,7 +12,7 @@ from gramserve.service.auth import Reader
 from gramserve.service.bodies import JsonBody
 from gramserve.service.errors import documented
 from gramserve.service.state import State
-from gramserve.spec import JobRequest, infer_shapes, parse_job, parse_kernel
+from gramserve.spec import JobRequest, KernelSpec, infer_shapes, parse_job, parse_kernel
 from gramserve.spec.faults import spec_error
 from gramserve.spec.status import KernelReport, PlannedLayer, PlanReport
 
@@ -46,6 +46,29 @@ def body_schema(model: type[BaseModel]) -> dict[str, Any]:
     schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
     schema.pop("$defs", None)
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+async def parsed_job(body: dict[str, Any]) -> tuple[JobRequest, KernelSpec]:
+    """Validate a job's body beside the event loop: a spec may have thousands of layers.
+
+    Parameters
+    ----------
+    body : dict
+        The JSON object.
+
+    Returns
+    -------
+    JobRequest
+        The validated body.
+    KernelSpec
+        Its kernel, presets expanded.
+
+    Raises
+    ------
+    SpecError
+        With every fault.
+    """
+    return await asyncio.to_thread(parse_job, body)
 
 
 @router.post(
@@ -98,6 +121,6 @@ async def describe_kernel(_: Reader, state: State, body: JsonBody) -> KernelRepo
 )
 async def plan_job(_: Reader, state: State, body: JsonBody) -> PlanReport:
     """Cut a job into blocks and count them, without running it."""
-    request, spec = await asyncio.to_thread(parse_job, body)
+    request, spec = await parsed_job(body)
     planned = await state.dispatcher.planner.plan_request(request, spec)
     return PlanReport.model_validate(planned.as_report())
