@@ -13,7 +13,7 @@ from gramserve.kernels import Engine, Items, check_items, choose_engine, result_
 from gramserve.spec import PRECISIONS, KernelName, KernelSpec, Precision, infer_shapes, parse_kernel
 from gramserve.spec.names import nearest
 
-_TILE = 256
+_TILE = 64
 """Rows and columns of the tiles a symmetric matrix is cut into, so that each is computed once."""
 
 

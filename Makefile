@@ -1,0 +1,48 @@
+# The commands that people, hooks and CI share. `make help` lists them.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+VENV := .venv
+BIN := $(VENV)/bin
+# Written last, so that an interrupted installation is taken up again.
+STAMP := $(VENV)/.installed
+
+.PHONY: help demo test check format docs bench clean
+
+help: ## List the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(STAMP): pyproject.toml tools/python.sh
+	@python="$$(PYTHON='$(PYTHON)' tools/python.sh)" || exit 1; \
+	echo "setting up $(VENV) with $$python"; \
+	"$$python" -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+demo: $(STAMP) ## Run the whole path on a few hundred real images
+	@$(BIN)/gramserve demo
+
+test: $(STAMP) ## Run all tests
+	$(BIN)/python -m pytest
+
+check: $(STAMP) ## Format, lint, types, import contracts, docs
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	bash -n .ci/run
+	sh -n tools/python.sh
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+format: $(STAMP) ## Format the code and mend what the linter can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+docs: $(STAMP) ## Serve the documentation on this machine
+	$(BIN)/mkdocs serve
+
+bench: $(STAMP) ## Run all benchmarks (several minutes; see docs/benchmarks.md)
+	@for script in tests/benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+clean: ## Remove the environment and everything that was made
+	rm -rf $(VENV) site dist demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis
