@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from gramserve.arrays import physical_memory_bytes
 from gramserve.errors import ShapeError, SpecError
-from gramserve.kernels import Engine, Items, check_items, choose_engine, result_dtype
+from gramserve.kernels import Engine, Items, check_items, choose_engine
 from gramserve.spec import PRECISIONS, KernelName, KernelSpec, Precision, infer_shapes, parse_kernel
 from gramserve.spec.names import nearest
 
@@ -31,11 +31,6 @@ def _prepare(
         engine.variances(spec, values, precision, memory_bytes=memory),
         _item_keys(values),
     )
-
-
-def _cut(items: Items, start: int) -> Items:
-    part = slice(start, start + _TILE)
-    return Items(items.values[part], items.variances[part], items.keys[part])
 
 
 def compute_gram(
@@ -96,39 +91,14 @@ def compute_gram(
     left = np.asarray(x)
     check_items(left, spec)
     infer_shapes(spec, left.shape[1:])
-    if x2 is None:
-        gram = _symmetric(
-            _prepare(left, runner, spec, precision, memory), runner, spec, precision, memory
-        )
-    else:
+    rows = columns = _prepare(left, runner, spec, precision, memory)
+    if x2 is not None:
         right = np.asarray(x2)
         check_items(right, spec, "x2")
         if right.shape[1:] != left.shape[1:]:
             msg = f"items of x have shape {left.shape[1:]}, items of x2 {right.shape[1:]}"
             raise ShapeError(msg, errors=[{"loc": "items", "message": msg}])
-        rows, columns = (
-            _prepare(values, runner, spec, precision, memory) for values in (left, right)
-        )
-        gram = runner.evaluate(spec, rows, columns, precision, memory_bytes=memory)
+        columns = _prepare(right, runner, spec, precision, memory)
+    # The same items on both sides: the engine computes every pair once and mirrors it.
+    gram = runner.evaluate(spec, rows, columns, precision, memory_bytes=memory)
     return gram if len(spec.kernels) > 1 else gram[spec.kernels[0]]
-
-
-def _symmetric(
-    items: Items, engine: Engine, spec: KernelSpec, precision: Precision, memory: int
-) -> dict[KernelName, NDArray[Any]]:
-    count = len(items)
-    gram: dict[KernelName, NDArray[Any]] = {
-        name: np.empty((count, count), result_dtype(precision)) for name in spec.kernels
-    }
-    for top in range(0, count, _TILE):
-        for left in range(top, count, _TILE):
-            rows, columns = _cut(items, top), _cut(items, left)
-            tile = engine.evaluate(spec, rows, columns, precision, memory_bytes=memory)
-            for name in spec.kernels:
-                values = tile[name]
-                if top == left:
-                    # Both halves of a diagonal tile are computed; rounding may differ by an ulp.
-                    values = np.triu(values) + np.triu(values, 1).T
-                gram[name][top : top + len(rows), left : left + len(columns)] = values
-                gram[name][left : left + len(columns), top : top + len(rows)] = values.T
-    return gram

@@ -1,4 +1,4 @@
-"""Pools act on the two positions independently: one small matrix along every axis.
+"""Pools act on the two positions independently: the same map along every axis of both.
 
 References
 ----------
@@ -12,40 +12,46 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gramserve.arrays import Array, namespace_of
+from gramserve.kernels.taps import Window, sum_taps, tap_slices
 from gramserve.spec import layers
 from gramserve.spec.shapes import Positions, positions_of, resolve_padding
 
 
-def window_matrix(
-    layer: layers.AvgPool | layers.SumPool, positions: Positions, axis: int
+def _edge_weights(
+    layer: layers.AvgPool | layers.SumPool, window: Window, length: int
 ) -> NDArray[np.float64]:
-    """Return the matrix of a pool along one axis.
+    """Return the factor of every output: windows over the edge have fewer positions to count."""
+    covered = np.zeros(window.outputs)
+    for tap in range(window.size):
+        covered[tap_slices(window, tap, length)[0]] += 1
+    if isinstance(layer, layers.SumPool):
+        return window.size / covered
+    return 1 / covered
 
-    Parameters
-    ----------
-    layer : AvgPool or SumPool
-        A pool of a normalised spec.
-    positions : tuple of int
-        Positions before the layer.
-    axis : int
-        Which axis of them.
 
-    Returns
-    -------
-    ndarray of float64, (outputs, inputs)
-        Window sums or means; windows over the edge count missing positions as zeros unless
-        the layer normalises edges.
-    """
-    window, stride = layer.window[axis], layer.strides[axis]  # type: ignore[index]
-    low = resolve_padding(layer, positions)[axis][0]
-    outputs = positions_of(layer, positions)[axis]
-    starts = stride * np.arange(outputs)[:, None] - low
-    inputs = np.arange(positions[axis])[None, :]
-    matrix = ((inputs >= starts) & (inputs < starts + window)).astype(np.float64)
-    covered = matrix.sum(axis=1, keepdims=True)
-    if isinstance(layer, layers.AvgPool):
-        return matrix / (covered if layer.normalize_edges else window)
-    return matrix * (window / covered) if layer.normalize_edges else matrix
+def _window_pool(
+    state: Array, layer: layers.AvgPool | layers.SumPool, positions: Positions
+) -> Array:
+    """Return window sums or means; positions beyond the edge count as zeros or not at all."""
+    xp = namespace_of(state)
+    axes = len(positions)
+    after, padding = positions_of(layer, positions), resolve_padding(layer, positions)
+    for side in range(2 * axes):
+        axis = side % axes
+        window = Window(
+            size=layer.window[axis],  # type: ignore[index]
+            outputs=after[axis],
+            stride=layer.strides[axis],  # type: ignore[index]
+            low=padding[axis][0],
+        )
+        place = state.ndim - 2 * axes + side
+        state = sum_taps(state, (place,), window)
+        if layer.normalize_edges:
+            weights = xp.asarray(_edge_weights(layer, window, positions[axis]), dtype=state.dtype)
+            state *= weights.reshape(-1, *(1,) * (state.ndim - place - 1))
+    if isinstance(layer, layers.AvgPool) and not layer.normalize_edges:
+        state /= prod(layer.window) ** 2  # type: ignore[arg-type]
+    return state
 
 
 def ckn_matrix(layer: layers.CknPool, length: int) -> NDArray[np.float64]:
@@ -84,13 +90,31 @@ def ckn_matrix(layer: layers.CknPool, length: int) -> NDArray[np.float64]:
     return matrix
 
 
-def pool(state: Array, layer: layers.LayerModel, positions: Positions) -> Array:
+def _ckn_pool(state: Array, layer: layers.CknPool, positions: Positions) -> Array:
+    xp = namespace_of(state)
+    axes = len(positions)
+    for side in range(2 * axes):
+        matrix = xp.asarray(ckn_matrix(layer, positions[side % axes]), dtype=state.dtype)
+        place = state.ndim - 2 * axes + side
+        # Everything after the axis is one axis of a matrix product, the last has nothing after.
+        before, after = state.shape[:place], state.shape[place + 1 :]
+        if after:
+            state = matrix @ state.reshape(*before, state.shape[place], prod(after))
+        else:
+            state = state @ matrix.T
+        state = state.reshape(*before, len(matrix), *after)
+    return state
+
+
+def pool(
+    state: Array, layer: layers.AvgPool | layers.SumPool | layers.CknPool, positions: Positions
+) -> Array:
     """Return a covariance (or tangent kernel) pooled over both positions.
 
     Parameters
     ----------
     state : array, (..., *P, *P)
-        Before the layer.
+        Before the layer; not changed.
     layer : AvgPool, SumPool or CknPool
         A pool of a normalised spec.
     positions : tuple of int
@@ -99,32 +123,32 @@ def pool(state: Array, layer: layers.LayerModel, positions: Positions) -> Array:
     Returns
     -------
     array, (..., *Q, *Q)
-        After the layer.
+        After the layer, a new array.
     """
-    xp = namespace_of(state)
-    axes = len(positions)
-    for axis in range(axes):
-        if isinstance(layer, layers.CknPool):
-            matrix = ckn_matrix(layer, positions[axis])
-        elif isinstance(layer, layers.AvgPool | layers.SumPool):
-            matrix = window_matrix(layer, positions, axis)
-        weights = xp.asarray(matrix, dtype=state.dtype)
-        for side in (state.ndim - 2 * axes + axis, state.ndim - axes + axis):
-            state = xp.moveaxis(xp.matmul(xp.moveaxis(state, side, -1), weights.T), -1, side)
-    return state
+    if isinstance(layer, layers.CknPool):
+        return _ckn_pool(state, layer, positions)
+    return _window_pool(state, layer, positions)
 
 
-def read_out(state: Array, layer: layers.LayerModel, positions: Positions) -> Array:
+def read_out(
+    state: Array,
+    layer: layers.GlobalAvgPool | layers.GlobalSumPool | layers.Flatten,
+    positions: Positions,
+    *,
+    diagonal: bool = False,
+) -> Array:
     """Return one number per pair: a global pool, or the sum or mean over equal positions.
 
     Parameters
     ----------
-    state : array, (..., *P, *P)
+    state : array, (..., *P, *P), or (..., *P) when diagonal
         Before the layer.
     layer : GlobalAvgPool, GlobalSumPool or Flatten
         The readout.
     positions : tuple of int
         ``P``.
+    diagonal : bool
+        Whether the state holds ``p = p'`` only, all that flatten reads.
 
     Returns
     -------
@@ -132,10 +156,13 @@ def read_out(state: Array, layer: layers.LayerModel, positions: Positions) -> Ar
         After the layer.
     """
     xp = namespace_of(state)
-    count = prod(positions)
-    flat = state.reshape(*state.shape[: state.ndim - 2 * len(positions)], count, count)
+    count, axes = prod(positions), len(positions)
     if isinstance(layer, layers.Flatten):
-        total = xp.trace(flat, axis1=-2, axis2=-1)
+        if diagonal:
+            total = state.reshape(*state.shape[: state.ndim - axes], count).sum(axis=-1)
+        else:
+            flat = state.reshape(*state.shape[: state.ndim - 2 * axes], count, count)
+            total = xp.trace(flat, axis1=-2, axis2=-1)
         return total / count if layer.average else total
-    total = flat.sum(axis=(-2, -1))
+    total = state.reshape(*state.shape[: state.ndim - 2 * axes], count**2).sum(axis=-1)
     return total / count**2 if isinstance(layer, layers.GlobalAvgPool) else total

@@ -11,7 +11,7 @@ Processes", ICLR 2019. Arora et al., "On Exact Computation with an Infinitely Wi
 Net", NeurIPS 2019. Shankar et al., "Neural Kernels Without Tangents", ICML 2020.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -19,50 +19,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gramserve.arrays import keep_freed_memory
 from gramserve.errors import MemoryBudgetError, NonFiniteKernelError
 from gramserve.kernels.items import Items
 from gramserve.kernels.precision import result_dtype, working_dtype
-from gramserve.kernels.recursion import (
-    Recursion,
-    State,
+from gramserve.kernels.recursion import Recursion, State, find_refused, input_covariance
+from gramserve.kernels.tiles import Tile, cut_tiles
+from gramserve.kernels.variances import (
+    VariancePlace,
     Variances,
-    find_refused,
-    input_covariance,
-    variance_positions,
+    split_for_variances,
+    variance_places,
 )
 from gramserve.spec import KernelName, KernelSpec, Precision, infer_shapes, input_positions
-from gramserve.spec.layers import Concat, Layer, Residual
-from gramserve.spec.shapes import positions_of
+from gramserve.stages import count_operations
 
-_CACHED_ENTRIES = 2**18
-"""Entries of a state at which batches stop growing: larger ones fall out of the cache."""
+_CACHED_BYTES = 2**20
+"""Size of a state at which batches stop growing: larger ones fall out of the cache."""
 
 _STATES_AT_ONCE = 10
 """Arrays of the largest state alive at once: S and T, their successors, and a dual's parts."""
-
-
-def _branch_depth(layers: Sequence[Layer]) -> int:
-    """Return how many residual layers are open at once at most."""
-    return max(
-        (
-            1 + max(_branch_depth(branch) for branch in layer.branches)
-            for layer in layers
-            if isinstance(layer, Residual | Concat)
-        ),
-        default=0,
-    )
-
-
-def _largest_state(layers: Sequence[Layer], positions: tuple[int, ...]) -> int:
-    largest = prod(positions) ** 2
-    for layer in layers:
-        if isinstance(layer, Residual | Concat):
-            largest = max(
-                largest, *(_largest_state(branch, positions) for branch in layer.branches)
-            )
-        positions = positions_of(layer, positions)
-        largest = max(largest, prod(positions) ** 2)
-    return largest
 
 
 @dataclass(frozen=True)
@@ -73,8 +49,17 @@ class _Task:
     rows: Items
     columns: Items
     precision: Precision
-    same: NDArray[np.bool_]
-    """(n, m): whether the two are the same item."""
+    places: tuple[VariancePlace, ...]
+    """The layers that need variances."""
+    row_labels: NDArray[np.intp]
+    """(n,) integers, equal to a column's where the two are the same item."""
+    column_labels: NDArray[np.intp]
+    """(m,) likewise."""
+
+    @property
+    def is_symmetric(self) -> bool:
+        """Whether rows and columns are the same items in the same order."""
+        return np.array_equal(self.row_labels, self.column_labels)
 
 
 @dataclass(frozen=True)
@@ -90,25 +75,25 @@ class ReferenceEngine:
 
     def pair_bytes(self, spec: KernelSpec, item_shape: Sequence[int], precision: Precision) -> int:
         """Return the temporary memory of one pair of items, in bytes."""
-        largest = _largest_state(spec.layers, input_positions(spec, item_shape))
-        states = _STATES_AT_ONCE + 4 * _branch_depth(spec.layers)
-        inputs = 2 * prod(item_shape)
-        return (states * largest + inputs) * working_dtype(precision).itemsize
+        cost = count_operations(spec, item_shape)
+        states = _STATES_AT_ONCE + 4 * cost.branch_depth
+        entries = states * cost.largest_entries + 2 * prod(item_shape)
+        return entries * working_dtype(precision).itemsize
 
     def variance_length(self, spec: KernelSpec, item_shape: Sequence[int]) -> int:
         """Return how many variances an item has: all layers' ``q``, in the layers' order."""
-        return sum(
-            prod(positions)
-            for positions in variance_positions(spec.layers, input_positions(spec, item_shape))
-        )
+        places = variance_places(spec.layers, input_positions(spec, item_shape))
+        return sum(prod(place.positions) for place in places)
 
     def variances(
         self, spec: KernelSpec, values: NDArray[Any], precision: Precision, *, memory_bytes: int
     ) -> NDArray[Any]:
         """Return the variances of every item at every layer whose dual needs them.
 
-        Computed in float64 whatever the precision, because their cost is that of one pair an
-        item and errors in them spoil whole rows.
+        Computed in float64 whatever the precision, because their cost is at most that of one
+        pair an item and errors in them spoil whole rows. Whole self-covariances are held up to
+        the last pool that matters, only their diagonals behind it
+        (:func:`gramserve.kernels.variances.split_for_variances`).
 
         Parameters
         ----------
@@ -124,28 +109,30 @@ class ReferenceEngine:
         Returns
         -------
         ndarray, (n, V)
-            float32 for "float32", else float64.
+            float32 for "float32", else float64. V is :meth:`variance_length`; where a layer
+            needs variances at ``P`` positions, that many follow each other, in C order.
 
         Raises
         ------
         MemoryBudgetError
             When not even one item fits.
+        NonFiniteKernelError
+            When a variance is NaN or infinite; names the layer and the first bad item.
         """
         infer_shapes(spec, values.shape[1:])
+        keep_freed_memory()
         batch = self._pairs_at_once(spec, values.shape[1:], "float64", memory_bytes)
-        length = self.variance_length(spec, values.shape[1:])
+        places = variance_places(spec.layers, input_positions(spec, values.shape[1:]))
+        length = sum(prod(place.positions) for place in places)
         result = np.empty((len(values), length), working_dtype(precision))
-        positions = input_positions(spec, values.shape[1:])
-        for start in range(0, len(values), batch):
+        for start in range(0, len(values) if length else 0, batch):
             items = values[start : start + batch].astype(np.float64)
-            recorded: list[NDArray[Any]] = []
-            recursion = Recursion(ntk=False, variances=Variances.recording(recorded))
-            covariance = input_covariance(spec, items, items, paired=True)
-            with np.errstate(all="ignore"):
-                recursion.run(spec.layers, State(covariance, None, positions))
-            flat = [part.reshape(len(items), -1) for part in recorded]
-            if flat:
-                np.concatenate(flat, axis=1, out=result[start : start + batch], casting="same_kind")
+            part = result[start : start + batch]
+            with np.errstate(all="ignore"):  # what is not finite is reported below
+                recorded = _record_variances(spec, items)
+                np.concatenate(recorded, axis=1, out=part, casting="same_kind")
+            if not np.isfinite(part).all():
+                _blame_variance(part, places, start, precision)
         return result
 
     def evaluate(
@@ -158,6 +145,9 @@ class ReferenceEngine:
         memory_bytes: int,
     ) -> dict[KernelName, NDArray[Any]]:
         """Return all kernels asked for, of every row item with every column item.
+
+        Where the keys of rows and columns are the same in the same order, the upper triangle is
+        computed and mirrored.
 
         Parameters
         ----------
@@ -182,65 +172,32 @@ class ReferenceEngine:
         NonFiniteKernelError
             When a value is NaN or infinite; names the layer and the first bad pair.
         """
-        infer_shapes(spec, rows.values.shape[1:])
-        batch = self._pairs_at_once(spec, rows.values.shape[1:], precision, memory_bytes)
+        item_shape = rows.values.shape[1:]
+        infer_shapes(spec, item_shape)
+        keep_freed_memory()
+        batch = self._pairs_at_once(spec, item_shape, precision, memory_bytes)
+        places = variance_places(spec.layers, input_positions(spec, item_shape))
+        labels = _label_items(rows.keys, columns.keys)
+        task = _Task(spec, rows, columns, precision, places, *labels)
         result = {
             name: np.empty((len(rows), len(columns)), result_dtype(precision))
             for name in spec.kernels
         }
-        task = _Task(spec, rows, columns, precision, _equal_keys(rows.keys, columns.keys))
-        for part in _tiles(len(rows), len(columns), batch):
-            state = self._tile(task, part)
+        symmetric = task.is_symmetric
+        for tile in cut_tiles(len(rows), len(columns), batch, symmetric=symmetric):
+            state = _walk(task, tile)
             for name in spec.kernels:
                 values = state.covariance if name == "nngp" else state.tangent
+                part = result[name][tile]
                 with np.errstate(over="ignore"):  # what overflows here is reported below
-                    result[name][part] = values
-                if not np.isfinite(result[name][part]).all():
-                    self._blame(task, part)
+                    part[...] = 0 if values is None else values
+                if not np.isfinite(part).all() or not np.isfinite(state.covariance).all():
+                    _blame(task, tile)
+                if symmetric:
+                    if tile[0] == tile[1]:
+                        part[...] = np.triu(part) + np.triu(part, 1).T
+                    result[name][tile[::-1]] = part.T
         return result
-
-    @staticmethod
-    def _tile(task: "_Task", part: tuple[slice, slice], *, watch: bool = False) -> State:
-        spec, precision = task.spec, task.precision
-        dtype = working_dtype(precision)
-        mine, yours = (
-            items.values[where].astype(dtype)
-            for items, where in zip((task.rows, task.columns), part, strict=True)
-        )
-        positions = input_positions(spec, mine.shape[1:])
-        shapes = variance_positions(spec.layers, positions)
-        known = Variances.known(
-            task.rows.variances[part[0]].astype(dtype, copy=False),
-            task.columns.variances[part[1]].astype(dtype, copy=False),
-            shapes,
-            _places(task.same[part]),
-        )
-        recursion = Recursion(ntk="ntk" in spec.kernels, variances=known, watch=watch)
-        covariance = input_covariance(spec, mine, yours, paired=False)
-        with np.errstate(all="ignore"):
-            return recursion.run(spec.layers, State.initial(covariance, positions, recursion.ntk))
-
-    def _blame(self, task: "_Task", part: tuple[slice, slice]) -> None:
-        """Walk the tile again, looking for the layer and the pair that went wrong."""
-        offset = [part[0].start, part[1].start]
-        try:
-            self._tile(task, part, watch=True)
-        except NonFiniteKernelError as error:
-            error.context["pair"] = [
-                a + b for a, b in zip(error.context["pair"], offset, strict=True)
-            ]
-            where, pair = error.context["layer"], error.context["pair"]
-            raise NonFiniteKernelError(
-                f"{where} gives NaN or infinity, first for row {pair[0]} and column {pair[1]} of "
-                f"the block, in {task.precision}: use precision float64 or scale the items",
-                **error.context,
-            ) from None
-        raise NonFiniteKernelError(
-            f"the result overflows {result_dtype(task.precision)} in block rows {part[0].start} to "
-            f"{part[0].stop}: use precision float64 or scale the items",
-            layer="result",
-            pair=offset,
-        )
 
     def _pairs_at_once(
         self, spec: KernelSpec, item_shape: Sequence[int], precision: Precision, memory_bytes: int
@@ -253,30 +210,104 @@ class ReferenceEngine:
                 "smaller items or precision float32"
             )
             raise MemoryBudgetError(msg, needed_bytes=needed, allowed_bytes=memory_bytes)
-        largest = _largest_state(spec.layers, input_positions(spec, item_shape))
-        return max(1, min(memory_bytes // needed, _CACHED_ENTRIES // largest))
+        state = (
+            count_operations(spec, item_shape).largest_entries * working_dtype(precision).itemsize
+        )
+        return max(1, min(memory_bytes // needed, _CACHED_BYTES // state))
 
 
-def _tiles(rows: int, columns: int, pairs: int) -> Iterator[tuple[slice, slice]]:
-    """Cut n x m pairs into rectangles of at most this many pairs, as square as they get."""
-    width = min(columns, max(1, int(pairs**0.5)))
-    height = min(rows, max(1, pairs // width))
-    width = min(columns, max(1, pairs // height))
-    for top in range(0, rows, height):
-        for left in range(0, columns, width):
-            yield (
-                slice(top, min(top + height, rows)),
-                slice(left, min(left + width, columns)),
-            )
+def _record_variances(spec: KernelSpec, items: NDArray[np.float64]) -> list[NDArray[Any]]:
+    """Return (n, P) variances of every layer that needs them."""
+    recorded: list[NDArray[Any]] = []
+    dense, diagonal = split_for_variances(spec.layers)
+    recursion = Recursion(ntk=False, variances=Variances.recording(recorded))
+    positions = input_positions(spec, items.shape[1:])
+    if dense:
+        covariance = input_covariance(spec, items, items, paired=True)
+        state = recursion.run(dense, State(covariance, None, positions)).diagonal()
+    else:
+        squares = np.einsum("...c,...c->...", items, items)
+        if spec.input.channels == "mean":
+            squares /= items.shape[-1]
+        state = State(squares, None, positions, is_diagonal=True)
+    recursion.run(diagonal, state)
+    return [part.reshape(len(items), -1) for part in recorded]
 
 
-def _places(same: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return row and column of every true entry."""
-    rows, columns = np.nonzero(same)
-    return rows, columns
+def _walk(task: _Task, tile: Tile, *, watch: bool = False) -> State:
+    """Take one tile of pairs through the layers."""
+    spec, dtype = task.spec, working_dtype(task.precision)
+    rows, columns = tile
+    mine = task.rows.values[rows].astype(dtype)
+    yours = task.columns.values[columns].astype(dtype)
+    same = np.equal.outer(task.row_labels[rows], task.column_labels[columns])
+    left, right = np.nonzero(same)
+    known = Variances.known(
+        task.rows.variances[rows].astype(dtype, copy=False),
+        task.columns.variances[columns].astype(dtype, copy=False),
+        [place.positions for place in task.places],
+        (left, right),
+    )
+    recursion = Recursion(ntk="ntk" in spec.kernels, variances=known, watch=watch)
+    with np.errstate(all="ignore"):  # the caller looks for what is not finite
+        covariance = input_covariance(spec, mine, yours, paired=False)
+        return recursion.run(
+            spec.layers, State(covariance, None, input_positions(spec, mine.shape[1:]))
+        )
 
 
-def _equal_keys(rows: NDArray[Any], columns: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return (n, m) truth of "the same item"."""
+def _label_items(
+    rows: NDArray[Any], columns: NDArray[Any]
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return an integer for every item, the same for the same item."""
     _, labels = np.unique(np.concatenate([rows, columns]), return_inverse=True)
-    return np.equal.outer(labels[: len(rows)], labels[len(rows) :])
+    return labels[: len(rows)], labels[len(rows) :]
+
+
+def _remedy(precision: Precision) -> str:
+    return (
+        "scale the items down"
+        if precision == "float64"
+        else ("use precision float64 or scale the items down")
+    )
+
+
+def _blame(task: _Task, tile: Tile) -> None:
+    """Walk a tile again, looking for the layer and the pair that went wrong."""
+    offset = [tile[0].start, tile[1].start]
+    try:
+        _walk(task, tile, watch=True)
+    except NonFiniteKernelError as error:
+        pair = [a + b for a, b in zip(error.context["pair"], offset, strict=True)]
+        where, kind = error.context["layer"], error.context["type"]
+        raise NonFiniteKernelError(
+            f"{where} ({kind}) gives NaN or infinity, first for row {pair[0]} and column {pair[1]} "
+            f"of the block, in {task.precision}: {_remedy(task.precision)}",
+            **error.context | {"pair": pair},
+        ) from None
+    raise NonFiniteKernelError(
+        f"the result overflows {result_dtype(task.precision)} in block rows {tile[0].start} to "
+        f"{tile[0].stop}: use precision float64 or scale the items down",
+        layer="result",
+        type="result",
+        pair=offset,
+    )
+
+
+def _blame_variance(
+    part: NDArray[Any], places: Sequence[VariancePlace], start: int, precision: Precision
+) -> None:
+    """Name the first layer whose input variance is not finite, and its first item."""
+    stop = 0
+    for place in places:
+        begin, stop = stop, stop + prod(place.positions)
+        finite = np.isfinite(part[:, begin:stop]).all(axis=1)
+        if not finite.all():
+            item = start + int(np.argmin(finite))
+            raise NonFiniteKernelError(
+                f"{place.layer} ({place.type}) is given a variance of NaN or infinity, first for "
+                f"item {item}, in {precision}: {_remedy(precision)}",
+                layer=place.layer,
+                type=place.type,
+                pair=[item, item],
+            )

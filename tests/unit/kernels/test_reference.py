@@ -96,7 +96,8 @@ def test_overflow_names_the_layer_and_the_first_bad_pair():
     items = make_items(values, spec, "float32")
     with pytest.raises(NonFiniteKernelError, match=r"layers\[2\] \(square\)") as caught:
         ENGINE.evaluate(spec, items, items, "float32", memory_bytes=BIG)
-    assert caught.value.context["layer"] == "layers[2] (square)"
+    assert caught.value.context["layer"] == "layers[2]"
+    assert caught.value.context["type"] == "square"
     assert caught.value.context["pair"] == [1, 1]
     assert "float64" in str(caught.value)
     assert np.isfinite(

@@ -1,0 +1,202 @@
+"""Variances ``q``: which layers need them, and where a walk over the layers takes them from."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+from gramserve.arrays import Array, namespace_of
+from gramserve.kernels.moments import Moments
+from gramserve.spec import layers
+from gramserve.spec.shapes import Positions, positions_of
+from gramserve.stages import uses_variances
+
+
+@dataclass(frozen=True)
+class VariancePlace:
+    """A layer whose dual needs the variances at its input."""
+
+    layer: str
+    """Its place in the spec, ``"layers[3]"``."""
+    type: str
+    """Its type."""
+    positions: Positions
+    """Positions at its input: it needs one variance at each."""
+
+
+def variance_places(
+    network: Sequence[layers.Layer], positions: Positions, where: str = "layers"
+) -> tuple[VariancePlace, ...]:
+    """Return the layers that need variances, in the order in which a walk reaches them.
+
+    Parameters
+    ----------
+    network : sequence of Layer
+        The layers of a normalised spec.
+    positions : tuple of int
+        Positions before the first.
+    where : str
+        Place of the layers in the spec.
+
+    Returns
+    -------
+    tuple of VariancePlace
+        Branch by branch where there are branches.
+    """
+    found: list[VariancePlace] = []
+    for index, layer in enumerate(network):
+        here = f"{where}[{index}]"
+        if isinstance(layer, layers.Residual | layers.Concat):
+            for number, branch in enumerate(layer.branches):
+                found.extend(variance_places(branch, positions, f"{here}.branches[{number}]"))
+        elif uses_variances(layer):
+            found.append(VariancePlace(here, layer.type, positions))
+        positions = positions_of(layer, positions)
+    return tuple(found)
+
+
+def _branches(layer: layers.Layer) -> tuple[tuple[layers.Layer, ...], ...]:
+    return layer.branches if isinstance(layer, layers.Residual | layers.Concat) else ()
+
+
+def _needs_variances(layer: layers.Layer) -> bool:
+    return uses_variances(layer) or any(
+        _needs_variances(inner) for branch in _branches(layer) for inner in branch
+    )
+
+
+def _couples_positions(layer: layers.Layer) -> bool:
+    """Return whether a layer's diagonal ``p = p'`` depends on entries off the diagonal."""
+    pools = layers.AvgPool | layers.SumPool | layers.CknPool
+    return isinstance(layer, pools | layers.GlobalAvgPool | layers.GlobalSumPool) or any(
+        _couples_positions(inner) for branch in _branches(layer) for inner in branch
+    )
+
+
+def split_for_variances(
+    network: Sequence[layers.Layer],
+) -> tuple[Sequence[layers.Layer], Sequence[layers.Layer]]:
+    """Cut a network into what variances need of whole states and what of diagonals alone.
+
+    A variance is an entry ``p = p'`` of the covariance of an item with itself. Only pools carry
+    other entries onto that diagonal, so behind the last pool that variances depend on the
+    diagonal is enough: a network without pools never holds a whole state.
+
+    Parameters
+    ----------
+    network : sequence of Layer
+        The layers of a normalised spec.
+
+    Returns
+    -------
+    dense, diagonal : sequence of Layer
+        Layers up to the last such pool, and from there to the last layer that needs variances.
+        What follows that layer is in neither.
+    """
+    stop = max((i + 1 for i, layer in enumerate(network) if _needs_variances(layer)), default=0)
+    start = max((i + 1 for i, layer in enumerate(network[:stop]) if _couples_positions(layer)),
+                default=0)  # fmt: skip
+    return network[:start], network[start:stop]
+
+
+Provide = Callable[[Array, Positions], tuple[Array, Array, Any]]
+
+
+class Variances:
+    """Where a walk takes variances from: known ones, or the covariance's own diagonal."""
+
+    def __init__(self, provide: Provide) -> None:
+        self._provide = provide
+
+    def moments(self, covariance: Array, positions: Positions) -> Moments:
+        """Return the moments at a layer's input, with the covariance made exact on ``x is x'``."""
+        rows, columns, same = self._provide(covariance, positions)
+        return Moments(covariance, rows, columns, same)
+
+    @classmethod
+    def recording(cls, into: list[Array]) -> "Variances":
+        """Read the diagonal of every state of items paired with themselves, and keep it.
+
+        Parameters
+        ----------
+        into : list
+            Receives ``q``, (b, *P), of every layer that needs variances. States may be whole,
+            (b, *P, *P), or their diagonals, (b, *P).
+        """
+
+        def provide(covariance: Array, positions: Positions) -> tuple[Array, Array, Any]:
+            batch, axes = len(covariance), len(positions)
+            if covariance.ndim == 1 + axes:
+                into.append(covariance.copy())
+                return covariance, covariance, ...
+            xp = namespace_of(covariance)
+            flat = covariance.reshape(batch, prod(positions), prod(positions))
+            diagonal = xp.diagonal(flat, axis1=1, axis2=2).copy().reshape(batch, *positions)
+            into.append(diagonal)
+            grid = _grid(xp, positions)
+            ones = (1,) * axes
+            return (
+                diagonal.reshape(batch, *positions, *ones),
+                diagonal.reshape(batch, *ones, *positions),
+                (slice(None), *grid, *grid),
+            )
+
+        return cls(provide)
+
+    @classmethod
+    def known(
+        cls,
+        rows: Array,
+        columns: Array,
+        shapes: Sequence[Positions],
+        same_pairs: tuple[Array, Array],
+    ) -> "Variances":
+        """Hand out stored variances layer by layer.
+
+        Parameters
+        ----------
+        rows, columns : array, (n, V) and (m, V)
+            Variances of all layers, one after the other.
+        shapes : sequence of tuple of int
+            Positions of each of these layers.
+        same_pairs : (array of int, array of int)
+            Row and column of the pairs that are the same item.
+        """
+        parts = _split(rows, columns, shapes)
+
+        def provide(covariance: Array, positions: Positions) -> tuple[Array, Array, Any]:
+            mine, yours = next(parts)
+            ones = (1,) * len(positions)
+            same = None
+            if len(same_pairs[0]):
+                xp = namespace_of(covariance)
+                left, right = (xp.asarray(index)[:, None] for index in same_pairs)
+                grid = tuple(axis[None] for axis in _grid(xp, positions))
+                same = (left, right, *grid, *grid)
+                # Rounding of S differs from that of q; on x is x', p = p' they are one number.
+                covariance[same] = mine[(left, *grid)]
+            return (
+                mine.reshape(len(mine), 1, *positions, *ones),
+                yours.reshape(1, len(yours), *ones, *positions),
+                same,
+            )
+
+        return cls(provide)
+
+
+def _grid(xp: Any, positions: Positions) -> tuple[Array, ...]:
+    """Return the index of every position, axis by axis."""
+    return tuple(xp.unravel_index(xp.arange(prod(positions)), positions)) if positions else ()
+
+
+def _split(
+    rows: Array, columns: Array, shapes: Sequence[Positions]
+) -> Iterator[tuple[Array, Array]]:
+    start = 0
+    for shape in shapes:
+        stop = start + prod(shape)
+        yield (
+            rows[:, start:stop].reshape(-1, *shape),
+            columns[:, start:stop].reshape(-1, *shape),
+        )
+        start = stop
