@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import dask
 from distributed import Client, Future, LocalCluster
 from distributed.scheduler import KilledWorker
 
@@ -20,6 +21,16 @@ _RESULT_SECONDS = 60
 # Ctrl-C reaches every process of a terminal. The one that was started decides what to do;
 # workers that die of it would only add their tracebacks.
 _IGNORE_INTERRUPTS = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+_KEPT_BYTES = 2**30
+_WORKER_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    # Every layer allocates and frees arrays of a megabyte. Dask has workers hand freed memory
+    # back at once; faulting its pages in again takes longer than computing in them.
+    "MALLOC_TRIM_THRESHOLD_": str(_KEPT_BYTES),
+    "MALLOC_MMAP_THRESHOLD_": str(_KEPT_BYTES),
+}
 
 
 def run_task(task: Task) -> Any:
@@ -158,18 +169,19 @@ class DaskExecutor:
 
     def _connect(self) -> None:
         if self._address is None:
-            self._cluster = LocalCluster(
-                n_workers=self._workers,
-                threads_per_worker=self._threads,
-                processes=True,
-                host="127.0.0.1",
-                dashboard_address="127.0.0.1:0",
-                worker_dashboard_address="127.0.0.1:0",
-                # The plan bounds memory; Dask pausing workers halfway would only hide its errors.
-                memory_limit=None,
-                silence_logs=logging.CRITICAL,
-                preload=[_IGNORE_INTERRUPTS],
-            )
+            with dask.config.set({"distributed.nanny.pre-spawn-environ": _WORKER_ENVIRONMENT}):
+                self._cluster = LocalCluster(
+                    n_workers=self._workers,
+                    threads_per_worker=self._threads,
+                    processes=True,
+                    host="127.0.0.1",
+                    dashboard_address="127.0.0.1:0",
+                    worker_dashboard_address="127.0.0.1:0",
+                    # The plan bounds memory; Dask pausing workers would only hide its errors.
+                    memory_limit=None,
+                    silence_logs=logging.CRITICAL,
+                    preload=[_IGNORE_INTERRUPTS],
+                )
         self._client = Client(
             self._cluster if self._cluster is not None else self._address,
             set_as_default=False,
