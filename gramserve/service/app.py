@@ -30,7 +30,6 @@ from gramserve.service.routes import (
     rows,
     zarr,
 )
-from gramserve.service.row_lane import RowLane
 from gramserve.service.state import open_state
 
 _ROUTERS = (health, datasets, kernels, jobs, events, grams, rows, evaluate, zarr, keys)
@@ -81,7 +80,6 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _refuse_parameters)
     app.add_exception_handler(RecursionError, _refuse_depth)
     app.add_middleware(RequestFrame)
-    app.add_middleware(RowLane)
     app.openapi = lambda: _schema(app)  # type: ignore[method-assign]
     return app
 

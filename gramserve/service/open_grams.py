@@ -1,17 +1,18 @@
 """Gram matrices that are being read, kept open so that a row costs no question to the database."""
 
 import asyncio
+import resource
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 from gramserve.catalog import Catalog, GramRecord
 from gramserve.errors import StoreNotFoundError
-from gramserve.store import GramStore, StateLayout
+from gramserve.store import GramStore, StateLayout, WholeRows
 
 _KEPT = 1024
 _GRAM_ID_DIGITS = 32
 _LOOK_S = 1.0
+_MOST_FILES = 16_384
 
 
 @dataclass(slots=True)
@@ -24,6 +25,7 @@ class OpenGram:
     """Whether every block was seen stored; once true it is not looked at again."""
     looked: float = float("-inf")
     """When its blocks were listed last, monotonic seconds."""
+    _row_headers: tuple[tuple[bytes, bytes], ...] | None = None
 
     @property
     def etag(self) -> str:
@@ -35,9 +37,21 @@ class OpenGram:
         return f'W/"{self.record.id}"'
 
     @property
-    def path(self) -> Path:
-        """Where it lies."""
-        return self.store.path
+    def row_headers(self) -> tuple[tuple[bytes, bytes], ...]:
+        """Headers that are the same for all rows of a complete matrix, as ASGI takes them."""
+        if self._row_headers is None:
+            self._row_headers = (
+                (b"x-gram-dtype", self.store.dtype.newbyteorder("<").str.encode()),
+                (b"etag", self.etag.encode()),
+                (b"vary", b"Accept"),
+            )
+        return self._row_headers
+
+
+def _file_budget() -> int:
+    """Return how many block files may stay open: half of what this process may open at all."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(64, min(_MOST_FILES, soft // 2))
 
 
 class OpenGrams:
@@ -52,6 +66,7 @@ class OpenGrams:
     """
 
     def __init__(self, catalog: Catalog, layout: StateLayout) -> None:
+        self.whole_rows = WholeRows(_file_budget())
         self._catalog = catalog
         self._layout = layout
         self._open: dict[str, OpenGram] = {}

@@ -12,6 +12,7 @@ from gramserve.store.layout import StateLayout
 from gramserve.store.npy import open_npy
 from gramserve.store.selection import resolve
 from gramserve.store.variances import VarianceStore
+from gramserve.store.whole_rows import WholeRows
 
 __all__ = [
     "DatasetRecord",
@@ -19,6 +20,7 @@ __all__ = [
     "GramStore",
     "StateLayout",
     "VarianceStore",
+    "WholeRows",
     "adopt_block",
     "create_gram_group",
     "open_npy",

@@ -102,6 +102,29 @@ class ShardFile:
                 raise ValueError("the file was cut short while it was read")
             done += run
 
+    def place(self, row: int) -> tuple[int, int]:
+        """Return where a row of the block lies, its strip checked.
+
+        Parameters
+        ----------
+        row : int
+            Row of the block.
+
+        Returns
+        -------
+        (int, int)
+            File descriptor, good as long as this object lives, and offset in bytes.
+
+        Raises
+        ------
+        ValueError
+            If the checksum of the strip does not match.
+        """
+        strip, inside = divmod(row, self._height)
+        if not self._is_checked[strip]:
+            self._check(strip)
+        return self._descriptor, self._offsets[strip] + inside * self._row_bytes
+
     def _check(self, strip: int) -> None:
         length = self._layout.strip_bytes
         self._layout.decode_strip(os.pread(self._descriptor, length, self._offsets[strip]), strip)
