@@ -42,7 +42,7 @@ docs: $(STAMP) ## Serve the documentation on this machine
 	$(BIN)/mkdocs serve
 
 bench: $(STAMP) ## Run all benchmarks (several minutes; see docs/benchmarks.md)
-	@for script in tests/benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	@for script in tests/benchmarks/*.py; do echo "== $$script"; PYTHONPATH=tests $(BIN)/python $$script || exit 1; done
 
 clean: ## Remove the environment and everything that was made
 	rm -rf $(VENV) site dist demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis
