@@ -20,6 +20,7 @@ DEFAULT_URL = "http://127.0.0.1:8750"
 """Where `gramserve serve` listens when nothing else is said."""
 
 _ATTEMPTS = 4
+_PAGE = 1000
 _RETRY_WINDOW_S = 30.0
 _CONNECT_TIMEOUT_S = 10.0
 _BAD_REQUEST = 400
@@ -88,7 +89,9 @@ class Connection:
         return self.repeat(lambda: self.send("GET", path, params=params))
 
     def get_list(self, path: str, params: Mapping[str, Any] | None = None) -> list[Any]:
-        """Return the objects of a listing, whose body is ``{"<what>": [...]}``.
+        """Return all objects of a listing, page by page.
+
+        The body of a page is ``{"<what>": [...]}``.
 
         Parameters
         ----------
@@ -102,12 +105,17 @@ class Connection:
         list
             The decoded objects.
         """
-        body = self.get(path, params)
-        listed = body.get(path.rsplit("/", 1)[-1]) if isinstance(body, dict) else body
-        if not isinstance(listed, list):
-            msg = f"{self.url}{path} answered something that is not a listing; {_ADVICE}"
-            raise GramserveError(msg, url=self.url)
-        return listed
+        found: list[Any] = []
+        while True:
+            page = {**(params or {}), "limit": _PAGE, "offset": len(found)}
+            body = self.get(path, page)
+            listed = body.get(path.rsplit("/", 1)[-1]) if isinstance(body, dict) else None
+            if not isinstance(listed, list):
+                msg = f"{self.url}{path} answered something that is not a listing; {_ADVICE}"
+                raise GramserveError(msg, url=self.url)
+            found += listed
+            if len(listed) < _PAGE:
+                return found
 
     def read_body[B: BaseModel](self, model: type[B], body: Any) -> B:
         """Read an answer as one of the bodies of :mod:`gramserve.spec.status`.

@@ -148,6 +148,21 @@ def test_something_that_is_not_a_listing_is_called_so():
         client.jobs()
 
 
+def test_listings_are_read_page_by_page():
+    digests = [f"{number:064}" for number in range(2500)]
+
+    def handler(request):
+        offset, limit = (int(request.url.params[name]) for name in ("offset", "limit"))
+        page = [
+            {"digest": digest, "shape": [1, 1], "dtype": "uint8", "items": 1, "bytes": 1}
+            for digest in digests[offset : offset + limit]
+        ]
+        return httpx.Response(200, json={"datasets": page})
+
+    client = Client("http://gram.test", transport=httpx.MockTransport(handler))
+    assert [dataset.digest for dataset in client.datasets.list()] == digests
+
+
 def test_job_requests_are_repeated_with_one_idempotency_key():
     report = {"id": "j", "state": "queued", "gram": None, "grams": {}, "dataset": "d"}
     report |= {"other": None, "kernel": {}, "precision": "float32", "block_size": 4}
