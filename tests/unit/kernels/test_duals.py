@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from scipy import integrate, special
 
-from gramserve.kernels.duals import Moments, evaluate_dual
+from gramserve.kernels.duals import evaluate_dual
+from gramserve.kernels.moments import Moments
 from gramserve.spec import layers
 
 ACTIVATIONS = {
@@ -135,3 +136,40 @@ def test_projection_divides_by_the_norm_and_gives_zero_where_there_is_none():
 def test_homogeneous_duals_stand_extreme_variances(scale):
     value, _ = evaluate_dual(layers.Relu(normalized=True), moments(scale, scale, scale), slope=True)
     assert value[0] == pytest.approx(scale, rel=1e-15)
+
+
+@pytest.mark.parametrize("variance", [1e0, 1e4, 1e8, 1e18, 1e37])
+def test_erf_keeps_its_digits_for_large_variances(variance):
+    """The difference of squares in the textbook formula would cancel, and then overflow."""
+    cosine = np.linspace(-0.9, 0.9, 7)
+    layer = layers.Erf(a=1.5)
+    values = {}
+    for dtype in (np.float32, np.float64):
+        q = np.full(7, variance, dtype)
+        values[dtype] = evaluate_dual(layer, Moments((cosine * q).astype(dtype), q, q), slope=True)
+    for single, double in zip(values[np.float32], values[np.float64], strict=True):
+        assert single.dtype == np.float32
+        assert np.abs(single - double).max() < 1e-6 * np.abs(double).max()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "layer",
+    [*SMOOTH, layers.ArcCosine(order=0), layers.Relu(project=True), layers.Power(degree=0)],
+    ids=lambda layer: layer.type,
+)
+def test_duals_change_no_input_and_keep_the_dtype(layer, dtype):
+    arrays = [np.array([0.3, -0.2], dtype), np.array([1.0, 0.5], dtype), np.array([0.7, 2], dtype)]
+    kept = [array.copy() for array in arrays]
+    value, derivative = evaluate_dual(layer, Moments(*arrays), slope=True)
+    alone, nothing = evaluate_dual(layer, Moments(*arrays), slope=False)
+    assert nothing is None
+    assert np.array_equal(alone, value)
+    assert value.dtype == derivative.dtype == dtype
+    assert all(np.array_equal(array, before) for array, before in zip(arrays, kept, strict=True))
+
+
+def test_the_place_that_meets_itself_has_cosine_one_whatever_the_rounding():
+    q = np.array([3.0, 0.0, 1e-30], np.float32)
+    moments = Moments(q * np.float32(1 - 1e-6), q, q, same=...)
+    assert moments.cosine.tolist() == [1, 0, 1]

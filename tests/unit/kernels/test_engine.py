@@ -1,0 +1,62 @@
+"""Which engine runs a kernel, and what is said when none does."""
+
+import pytest
+
+from gramserve.errors import EngineUnavailableError
+from gramserve.kernels import ENGINES, choose_engine, describe_engines
+from gramserve.kernels.precision import result_dtype, working_dtype
+from gramserve.spec import PRECISIONS, parse_kernel
+
+MYRTLE = parse_kernel("myrtle5")
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("wanted", ["auto", "reference"])
+def test_the_reference_engine_runs_the_presets_and_says_why(wanted, precision):
+    engine, why = choose_engine(MYRTLE, precision, wanted)
+    assert engine is ENGINES["reference"]
+    assert why
+
+
+@pytest.mark.parametrize(
+    ("layer", "name"),
+    [({"type": "gelu"}, r"layers\[1\] \(gelu\)"), ({"type": "arc_cosine", "order": 3}, "order 3")],
+)
+def test_layers_without_an_engine_are_refused_by_name(layer, name):
+    spec = parse_kernel({"layers": [{"type": "dense"}, layer]})
+    with pytest.raises(EngineUnavailableError, match=name):
+        choose_engine(spec, "float32")
+
+
+def test_refusals_reach_into_branches():
+    branch = {"type": "residual", "branches": [[{"type": "gelu"}], []]}
+    spec = parse_kernel({"layers": [{"type": "dense"}, branch]})
+    with pytest.raises(EngineUnavailableError, match=r"layers\[1\]\.branches\[0\]\[0\] \(gelu\)"):
+        choose_engine(spec, "float32", "reference")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "words"),
+    [
+        ("cpu", "not part of this version"),
+        ("cuda", "not part of"),
+        ("referense", "did you mean 'reference'"),
+    ],
+)
+def test_engines_that_are_not_there_say_what_to_use(wanted, words):
+    with pytest.raises(EngineUnavailableError, match=words):
+        choose_engine(MYRTLE, "float32", wanted)
+
+
+def test_every_engine_is_described():
+    described = {entry["name"]: entry for entry in describe_engines()}
+    assert described["reference"]["available"] is True
+    assert described["cuda"]["available"] is False
+    assert all(entry["why"] for entry in described.values())
+
+
+def test_only_float64_is_stored_in_float64():
+    assert [result_dtype(p).name for p in ("float32", "mixed", "float64")] == [
+        "float32", "float32", "float64",
+    ]  # fmt: skip
+    assert working_dtype("mixed").name == "float64"
