@@ -30,7 +30,7 @@ def configure_logs(level: str) -> None:
     ]
     is_terminal = sys.stderr.isatty()
     render: list[Any] = (
-        [structlog.dev.ConsoleRenderer()]
+        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
         if is_terminal
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )

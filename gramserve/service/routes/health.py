@@ -49,7 +49,12 @@ async def ready(state: State) -> dict[str, Any]:
     return {"status": "ready", "running_jobs": state.dispatcher.running, **_identity()}
 
 
-@router.get("/v1/version", operation_id="version", summary="What server this is")
+@router.get(
+    "/v1/version",
+    operation_id="version",
+    summary="What server this is",
+    responses=documented(),
+)
 async def show_version(_: Reader) -> dict[str, Any]:
     """Return the versions of the package, of kernel specs and of the numbers."""
     return _identity()
