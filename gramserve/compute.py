@@ -91,13 +91,17 @@ def compute_gram(
     left = np.asarray(x)
     check_items(left, spec)
     infer_shapes(spec, left.shape[1:])
-    rows = columns = _prepare(left, runner, spec, precision, memory)
-    if x2 is not None:
-        right = np.asarray(x2)
+    right = None if x2 is None else np.asarray(x2)
+    if right is not None:
         check_items(right, spec, "x2")
         if right.shape[1:] != left.shape[1:]:
             msg = f"items of x have shape {left.shape[1:]}, items of x2 {right.shape[1:]}"
             raise ShapeError(msg, errors=[{"loc": "items", "message": msg}])
+        # In one dtype, an item that both sides hold has the same bytes and is known to be one.
+        common = np.result_type(left, right)
+        left, right = left.astype(common, copy=False), right.astype(common, copy=False)
+    rows = columns = _prepare(left, runner, spec, precision, memory)
+    if right is not None:
         columns = _prepare(right, runner, spec, precision, memory)
     # The same items on both sides: the engine computes every pair once and mirrors it.
     gram = runner.evaluate(spec, rows, columns, precision, memory_bytes=memory)

@@ -40,7 +40,7 @@ class Engine(Protocol):
     def variances(
         self, spec: KernelSpec, values: NDArray[Any], precision: Precision, *, memory_bytes: int
     ) -> NDArray[Any]:
-        """Return (n, V) variances of (n, *item_shape) items, once per item."""
+        """Return (n, V) variances of (n, *item_shape) items; called once per item."""
         ...
 
     def evaluate(
@@ -52,7 +52,12 @@ class Engine(Protocol):
         *,
         memory_bytes: int,
     ) -> dict[KernelName, NDArray[Any]]:
-        """Return (n, m) values of every kernel the spec asks for."""
+        """Return (n, m) values of every kernel the spec asks for.
+
+        Variances come with the items and are never computed here. Pairs with equal keys are the
+        same item: there ``S`` is set to ``q`` at equal positions before every dual. Where all
+        keys agree in order, the block is exactly symmetric.
+        """
         ...
 
 

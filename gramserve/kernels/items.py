@@ -19,7 +19,10 @@ class Items:
     variances: NDArray[Any]
     """(n, V), as :meth:`Engine.variances` returned them."""
     keys: NDArray[Any]
-    """(n,); equal keys mean the same item, so that ``x is x'`` is known exactly."""
+    """(n,); equal keys mean the same item, so that ``x is x'`` is known exactly.
+
+    Usually hashes of bytes, which mean other numbers in another dtype: engines compare keys
+    only where the values on both sides have the same dtype."""
 
     def __len__(self) -> int:
         return len(self.values)

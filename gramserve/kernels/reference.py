@@ -177,7 +177,7 @@ class ReferenceEngine:
         keep_freed_memory()
         batch = self._pairs_at_once(spec, item_shape, precision, memory_bytes)
         places = variance_places(spec.layers, input_positions(spec, item_shape))
-        labels = _label_items(rows.keys, columns.keys)
+        labels = _label_items(rows, columns)
         task = _Task(spec, rows, columns, precision, places, *labels)
         result = {
             name: np.empty((len(rows), len(columns)), result_dtype(precision))
@@ -256,11 +256,12 @@ def _walk(task: _Task, tile: Tile, *, watch: bool = False) -> State:
         )
 
 
-def _label_items(
-    rows: NDArray[Any], columns: NDArray[Any]
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def _label_items(rows: Items, columns: Items) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return an integer for every item, the same for the same item."""
-    _, labels = np.unique(np.concatenate([rows, columns]), return_inverse=True)
+    if rows.values.dtype != columns.values.dtype:
+        # Equal bytes, as keys have it, are other numbers: int8 -1 and uint8 255.
+        return np.arange(len(rows)), np.arange(len(columns)) + len(rows)
+    _, labels = np.unique(np.concatenate([rows.keys, columns.keys]), return_inverse=True)
     return labels[: len(rows)], labels[len(rows) :]
 
 

@@ -68,3 +68,18 @@ def test_unknown_presets_and_precisions_name_the_nearest():
         compute_gram(np.ones((2, 3)), kernel="mirtle5")
     with pytest.raises(SpecError, match="did you mean 'float32'"):
         compute_gram(np.ones((2, 3)), kernel=LINEAR, precision="flaot32")
+
+
+def test_equal_bytes_of_two_dtypes_are_two_items():
+    signed, unsigned = np.array([[-1, 1]], np.int8), np.array([[255, 1]], np.uint8)
+    found = compute_gram(unsigned, signed, kernel="fc", precision="float64")
+    exact = compute_gram(unsigned / 1.0, signed / 1.0, kernel="fc", precision="float64")
+    assert found == pytest.approx(exact, rel=1e-14)
+
+
+@pytest.mark.parametrize("dtypes", [("u1", "f8"), (">f4", "<f4"), ("?", "i2")])
+def test_one_item_in_two_dtypes_is_known_to_be_one(dtypes):
+    x = np.array([[0, 1, 1, 0, 1], [1, 0, 0, 0, 1]])
+    kernel = {"preset": "fc", "kernel": "ntk"}
+    cross = compute_gram(x.astype(dtypes[0]), x.astype(dtypes[1]), kernel=kernel)
+    assert np.array_equal(np.diag(cross), np.diag(compute_gram(x, kernel=kernel)))

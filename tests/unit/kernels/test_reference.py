@@ -202,3 +202,13 @@ def test_a_covariance_that_overflows_is_reported_when_only_the_ntk_is_asked_for(
     items = make_items(values, spec, "float32")
     with pytest.raises(NonFiniteKernelError, match=r"layers\[2\] \(square\)"):
         ENGINE.evaluate(spec, items, items, "float32", memory_bytes=BIG)
+
+
+def test_equal_keys_of_two_dtypes_are_two_items():
+    spec = parse_kernel({"preset": "fc", "kernel": ["nngp", "ntk"]})
+    signed = make_items(np.array([[-1, 1]], np.int8), spec, keys=np.array([b"same bytes"]))
+    unsigned = make_items(np.array([[255, 1]], np.uint8), spec, keys=np.array([b"same bytes"]))
+    other = make_items(np.array([[255, 1]], np.uint8), spec, keys=np.array([b"others"]))
+    found = ENGINE.evaluate(spec, signed, unsigned, "float64", memory_bytes=BIG)
+    wanted = ENGINE.evaluate(spec, signed, other, "float64", memory_bytes=BIG)
+    assert all(np.array_equal(found[name], wanted[name]) for name in spec.kernels)
