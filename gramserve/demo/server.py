@@ -81,12 +81,14 @@ def _wait_until_ready(server: "subprocess.Popen[bytes]", url: str, log: Path) ->
 
 def _stop(server: "subprocess.Popen[bytes]") -> None:
     """Ask the server to stop, and end its whole process group when it does not."""
-    if server.poll() is None:
-        server.send_signal(signal.SIGINT)
-        try:
+    try:
+        if server.poll() is None:
+            server.send_signal(signal.SIGINT)
             server.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            server.kill()
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(server.pid, signal.SIGKILL)
-    server.wait()
+    except subprocess.TimeoutExpired:
+        pass
+    finally:
+        # Also when a second Ctrl-C cuts the waiting short.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
