@@ -69,6 +69,19 @@ class LiveServer:
         os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
+    def interrupt(self):
+        """Send Ctrl-C to it and to its workers, as a terminal does."""
+        os.killpg(self._process.pid, signal.SIGINT)
+
+    def wait(self):
+        """Wait for its end and return its exit code."""
+        return self._process.wait(60)
+
+    @property
+    def log(self):
+        """All that it wrote."""
+        return self._log.read_text()
+
     def stop(self):
         """Stop it as Ctrl-C would, and make sure that nothing of it stays."""
         if self._process.poll() is None:
@@ -88,7 +101,7 @@ class LiveServer:
                 if httpx.get(f"{self.url}/readyz", trust_env=False).status_code == 200:
                     return
             time.sleep(0.1)
-        raise AssertionError(f"the server did not start:\n{self._log.read_text()}")
+        raise AssertionError(f"the server did not start:\n{self.log}")
 
     def __enter__(self):
         return self.start()

@@ -1,7 +1,8 @@
 """Follow one job until it ends, through lost connections and restarts of the server."""
 
+import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 import httpx
 from httpx_sse import EventSource, SSEError
@@ -79,10 +80,11 @@ class JobWatch:
             yield report
             if report.is_finished:
                 return
-            for report in self._stream():
-                yield report
-                if report.is_finished:
-                    return
+            with contextlib.closing(self._stream()) as stream:
+                for report in stream:
+                    yield report
+                    if report.is_finished:
+                        return
             self._rest()
 
     def _ask(self) -> JobReport:
@@ -101,7 +103,7 @@ class JobWatch:
                 self._last = self._connection.read_body(JobReport, body)
                 return self._last
 
-    def _stream(self) -> Iterator[JobReport]:
+    def _stream(self) -> Generator[JobReport]:
         """Yield reports until the stream ends or breaks, which is no error."""
         if not self._streams:
             return
