@@ -153,6 +153,8 @@ def open_work(
 ) -> GramWork:
     """Create the stores of a planned job that are missing, and return its work.
 
+    What writers that died left unfinished in these stores is removed.
+
     Parameters
     ----------
     plan : Plan
@@ -187,7 +189,7 @@ def open_work(
         for digest in ((dataset,) if other is None else (dataset, other))
     )
     for name, path in grams.items():
-        GramStore.create(
+        gram = GramStore.create(
             path,
             shape=(grid.rows, grid.columns),
             dtype=result_dtype(precision),
@@ -195,6 +197,7 @@ def open_work(
             symmetric=grid.symmetric,
             attributes=gram_attributes(spec.for_kernel(name), precision, dataset, other),
         )
+        gram.sweep()
     # What the block itself occupies is planned for; the rest is free for temporaries of pairs.
     held = plan.cost.peak_worker_bytes - plan.cost.pair_bytes
     return GramWork(

@@ -16,7 +16,7 @@ from gramserve.service.background import run_in_daemon
 from gramserve.service.pace import Pace, PaceMeter
 from gramserve.service.planner import PlannedJob, Planner
 from gramserve.service.provenance import Provenance
-from gramserve.store import DatasetStore, GramStore, StateLayout
+from gramserve.store import DatasetStore, StateLayout
 
 LEASE_S = 60.0
 """Seconds without a sign after which a job counts as left alone."""
@@ -103,7 +103,6 @@ class JobRun:
                 grams={name: self._layout.gram(gram) for name, gram in planned.grams.items()},
                 memory_bytes=self._settings.memory_per_worker_bytes,
             )
-            await asyncio.to_thread(self._sweep, planned)
             await catalog.transition(job.id, "running", epoch=job.epoch, engine=plan.engine)
             provenance = Provenance(work, job.grams, self._datasets)
             scheduler = Scheduler(self._executor, priority=job.priority)
@@ -119,10 +118,6 @@ class JobRun:
             await self._finish(outcome, provenance)
         except IllegalTransitionError:
             await self._let_go()
-
-    def _sweep(self, planned: PlannedJob) -> None:
-        for gram in planned.grams.values():
-            GramStore.open(self._layout.gram(gram)).sweep()
 
     def _take(self, progress: Progress) -> None:
         self._results += progress.results

@@ -17,7 +17,7 @@ from gramserve.config import Settings
 from gramserve.errors import ConflictError
 from gramserve.service.dispatcher import Dispatcher
 from gramserve.service.open_grams import OpenGrams
-from gramserve.store import DatasetStore, StateLayout
+from gramserve.store import DatasetStore, StateLayout, VarianceStore
 
 _LOCK = "server.lock"
 
@@ -65,6 +65,7 @@ def _clear_leftovers(layout: StateLayout, datasets: DatasetStore) -> None:
         else:
             leftover.unlink(missing_ok=True)
     datasets.sweep()
+    VarianceStore(layout.variances).sweep()
 
 
 async def _record_stored_datasets(catalog: Catalog, datasets: DatasetStore) -> None:

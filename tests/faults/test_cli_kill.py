@@ -23,7 +23,7 @@ TOTAL = 55
 
 @pytest.fixture
 def command(tmp_path):
-    x = np.random.default_rng(0).standard_normal((40, 10, 10, 3)).astype(np.float32)
+    x = np.random.default_rng(0).standard_normal((40, 16, 16, 3)).astype(np.float32)
     np.save(tmp_path / "x.npy", x)
     words = [sys.executable, "-m", "gramserve", "compute", "x.npy", "--kernel", KERNEL]
     return tmp_path, x, [*words, "--out", "g.zarr", "--block-size", str(BLOCK), "--json"]

@@ -1,5 +1,7 @@
 """The work of a job: what is missing, and errors that keep their class on the way out."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from gram_work import KERNEL, images, make_work, read_grams
@@ -25,6 +27,18 @@ def test_both_of_two_data_sets_have_variances(tmp_path):
     assert work.missing_variances() == [(0, 0), (1, 0)]
 
 
+def test_what_a_dead_writer_left_is_gone_when_work_is_taken_up_again(tmp_path):
+    x = images(6)
+    work = make_work(tmp_path, x)
+    assert Scheduler(LoopExecutor()).run(work).is_complete
+    blocks = Path(work.grams[0][1]) / "c" / "0"
+    left = blocks / "1.0123456789abcdef.partial"
+    left.write_bytes(b"half a block")
+    before = sorted(blocks.iterdir())
+    assert make_work(tmp_path, x) == work
+    assert sorted(blocks.iterdir()) == [path for path in before if path != left]
+
+
 def test_new_items_that_overflow_are_named_as_such(tmp_path):
     work = make_work(tmp_path / "state", images(3))
     pieces = evaluate_rows(
@@ -36,8 +50,7 @@ def test_new_items_that_overflow_are_named_as_such(tmp_path):
         column_count=3,
         panel=4,
     )
-    # NumPy warns as well; what counts is that the error keeps its class.
-    with np.errstate(over="ignore"), pytest.raises(NonFiniteKernelError, match="item 0"):
+    with pytest.raises(NonFiniteKernelError, match="item 0"):
         next(pieces)
 
 
