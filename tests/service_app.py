@@ -67,8 +67,7 @@ class Service:
     async def until(self, job, *states, timeout_s=60):
         """Return the job's body as soon as its state is one of these."""
         async with asyncio.timeout(timeout_s):
-            # A client at the other end of HTTP has nothing to wait for but the answer.
-            while (body := await self.job(job))["state"] not in states:  # noqa: ASYNC110
+            while (body := await self.job(job))["state"] not in states:
                 await asyncio.sleep(0.02)
         return body
 

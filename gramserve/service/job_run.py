@@ -14,7 +14,7 @@ from gramserve.config import Settings
 from gramserve.errors import CatalogError, GramserveError, IllegalTransitionError
 from gramserve.service.background import run_in_daemon
 from gramserve.service.pace import Pace, PaceMeter
-from gramserve.service.planner import PlannedJob, Planner
+from gramserve.service.planner import Planner
 from gramserve.service.provenance import Provenance
 from gramserve.store import DatasetStore, StateLayout
 
