@@ -43,7 +43,7 @@ class Policy:
     max_group: int = 16
     """Most blocks in one task."""
     window_per_slot: int = 2
-    """Tasks handed out for every task that can run."""
+    """Tasks handed out for every task that can run, until the last of them."""
 
 
 class Ledger:
@@ -135,7 +135,7 @@ class Ledger:
             if now < self._probe_at or self._groups_out:
                 return None
             return self._hand_out(self._take(now, 1))
-        if self._groups_out >= self._slots * self._policy.window_per_slot:
+        if self._groups_out >= self._window():
             return None
         return self._hand_out(self._take(now, self._group_size()))
 
@@ -201,6 +201,13 @@ class Ledger:
     def book_task_ended(self) -> None:
         """Book that one handed-out group is no longer with the executor."""
         self._groups_out = max(0, self._groups_out - 1)
+
+    def _window(self) -> int:
+        """Return how many groups may be out."""
+        window = self._slots * self._policy.window_per_slot
+        # A group that waits behind a long one keeps its worker: towards the end, hand out only
+        # what can start at once, so that no worker idles while another has two.
+        return window if self._unsent > window else self._slots
 
     def _group_size(self) -> int:
         if self._seconds_per_block is None:

@@ -27,6 +27,16 @@ def test_the_window_bounds_what_is_handed_out():
     assert book.next_group(0.0) is not None
 
 
+def test_the_last_groups_go_only_where_one_can_start():
+    book = ledger([(0, j) for j in range(6)], slots=2, window_per_slot=2)
+    assert [book.next_group(0.0) for _ in range(3)] == [((0, 0),), ((0, 1),), None]
+    for last in range(2, 6):
+        book.book_stored([(0, last - 2)], 1.0)
+        book.book_task_ended()
+        assert book.next_group(0.0) == ((0, last),)
+        assert book.next_group(0.0) is None
+
+
 def test_groups_grow_to_the_target_time_and_stay_in_one_row_panel():
     blocks = [(0, j) for j in range(5)] + [(1, j) for j in range(40)]
     book = ledger(blocks, target_task_s=10, max_group=16)
