@@ -66,6 +66,8 @@ class Settings(BaseSettings):
     """Largest body and largest answer of ``rows:evaluate``."""
     max_response_bytes: Annotated[int, Field(ge=1)] = 4 * _GIB
     """Largest answer of a row request."""
+    row_cache_bytes: Annotated[int, Field(ge=0)] = _GIB // 4
+    """Memory for the rows that were read last; 0 keeps none."""
     shutdown_timeout_s: Annotated[float, Field(ge=0)] = 10.0
     """Seconds that open requests get to end when the server stops."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -63,10 +63,12 @@ class OpenGrams:
         Knows which there are.
     layout : StateLayout
         Knows where they lie.
+    row_cache_bytes : int
+        Memory for the rows that were read last.
     """
 
-    def __init__(self, catalog: Catalog, layout: StateLayout) -> None:
-        self.whole_rows = WholeRows(_file_budget())
+    def __init__(self, catalog: Catalog, layout: StateLayout, row_cache_bytes: int) -> None:
+        self.whole_rows = WholeRows(_file_budget(), row_cache_bytes)
         self._catalog = catalog
         self._layout = layout
         self._open: dict[str, OpenGram] = {}

@@ -121,7 +121,7 @@ async def open_state(settings: Settings) -> AsyncIterator[ServiceState]:
             datasets=datasets,
             executor=executor,
             dispatcher=dispatcher,
-            grams=OpenGrams(catalog, layout),
+            grams=OpenGrams(catalog, layout, settings.row_cache_bytes),
         )
 
 
