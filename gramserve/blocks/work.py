@@ -183,7 +183,7 @@ def open_work(
         When a path holds another Gram matrix.
     """
     spec, precision, grid = plan.spec, plan.precision, plan.grid
-    cost = pair_seconds(plan.pair, plan.engine)
+    cost = pair_seconds(plan.pair, plan.engine, precision)
     places = tuple(
         place_items(root, digest, spec, precision, plan.engine, pair_cost_s=cost)
         for digest in ((dataset,) if other is None else (dataset, other))

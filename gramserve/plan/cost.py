@@ -7,11 +7,14 @@ from math import isqrt, prod
 from gramserve.spec import KernelSpec, Precision
 from gramserve.stages import PairCost, count_operations
 
-LAYER_OPERATIONS_PER_SECOND = {"reference": 2.7e9}
+LAYER_OPERATIONS_PER_SECOND = {"reference": 4.5e9}
 """Operations of layers per second and core by engine (docs/benchmarks.md, "Reference engine")."""
 
 INPUT_OPERATIONS_PER_SECOND = 2e10
 """Operations of the items' inner products per second and core: those are matrix products."""
+
+DOUBLE_FACTOR = 2.0
+"""Times that float64 takes longer than float32, measured likewise."""
 
 _UNKNOWN_RATE = LAYER_OPERATIONS_PER_SECOND["reference"]
 
@@ -138,7 +141,7 @@ def choose_block_size(spec: KernelSpec, item_shape: Sequence[int], engine: str) 
     return min(LARGEST_BLOCK, max(SMALLEST_BLOCK, 1 << (wanted.bit_length() - 1)))
 
 
-def pair_seconds(pair: PairCost, engine: str) -> float:
+def pair_seconds(pair: PairCost, engine: str, precision: Precision = "float32") -> float:
     """Return about how long one core takes for one pair of items.
 
     Parameters
@@ -147,6 +150,8 @@ def pair_seconds(pair: PairCost, engine: str) -> float:
         From :func:`gramserve.stages.count_operations`.
     engine : str
         Name of the engine, whose measured rate is used.
+    precision : {"float32", "mixed", "float64"}
+        How to compute.
 
     Returns
     -------
@@ -155,4 +160,5 @@ def pair_seconds(pair: PairCost, engine: str) -> float:
     """
     rate = LAYER_OPERATIONS_PER_SECOND.get(engine, _UNKNOWN_RATE)
     layers = (pair.operations - pair.input_operations) / rate
-    return layers + pair.input_operations / INPUT_OPERATIONS_PER_SECOND
+    seconds = layers + pair.input_operations / INPUT_OPERATIONS_PER_SECOND
+    return seconds if precision == "float32" else DOUBLE_FACTOR * seconds

@@ -176,7 +176,7 @@ def make_plan(
         peak_worker_bytes=needed(grid.block_size),
         pair_bytes=temporary,
         operations=operations,
-        seconds=pair_seconds(pair, engine) * entries / max(workers, 1),
+        seconds=pair_seconds(pair, engine, precision) * entries / max(workers, 1),
     )
     return Plan(
         spec=spec,
