@@ -81,8 +81,7 @@ class Settings(BaseSettings):
         return _physical_memory_bytes() * 3 // 4 // max(self.workers, 1)
 
     @property
-    def catalog_url(self) -> str:
-        """SQLAlchemy URL of the catalog."""
-        if self.database_url is not None:
-            return self.database_url
-        return f"sqlite+aiosqlite:///{self.data_dir / 'catalog.sqlite'}"
+    def catalog_place(self) -> str | Path:
+        """Where the catalog is: the URL of a database, or the SQLite file."""
+        # A path, not a URL of it: a directory may have a question mark in its name.
+        return self.data_dir / "catalog.sqlite" if self.database_url is None else self.database_url

@@ -93,7 +93,7 @@ def _in_catalog[T](
         raise StoreNotFoundError(msg, path=str(file))
 
     async def run() -> T:
-        async with await Catalog.open(settings.catalog_url) as catalog:
+        async with await Catalog.open(settings.catalog_place) as catalog:
             return await ask(catalog)
 
     return asyncio.run(run())

@@ -103,7 +103,7 @@ async def open_state(settings: Settings) -> AsyncIterator[ServiceState]:
         stack.enter_context(_sole_server(layout))
         datasets = DatasetStore(layout.datasets)
         await asyncio.to_thread(_clear_leftovers, layout, datasets)
-        catalog = await stack.enter_async_context(await Catalog.open(settings.catalog_url))
+        catalog = await stack.enter_async_context(await Catalog.open(settings.catalog_place))
         await _record_stored_datasets(catalog, datasets)
         executor = open_executor(
             settings.scheduler_address,

@@ -10,10 +10,7 @@ three rounds counts. Variances are computed before the clock starts, as they are
 
 import argparse
 import os
-
-for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ.setdefault(name, "1")  # as in a worker; must come before NumPy
-
+import sys
 import time
 from pathlib import Path
 
@@ -79,4 +76,9 @@ def main(seconds):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=1.0, help="for each measurement, about")
-    main(**vars(parser.parse_args()))
+    given = parser.parse_args()
+    if os.environ.get("OPENBLAS_NUM_THREADS") != "1":
+        # One thread, as in a worker; NumPy reads this when it is imported.
+        one = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **one})
+    main(**vars(given))

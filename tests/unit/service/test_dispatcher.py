@@ -39,6 +39,10 @@ def failing(tmp_path, monkeypatch):
     return prepare
 
 
+async def events_of(service, job):
+    return await service.state.catalog.events_after(job["id"])
+
+
 async def until_stored(service, job, count):
     while (await service.job(job))["blocks"]["done"] < count:
         await asyncio.sleep(0.02)
@@ -194,7 +198,7 @@ async def test_a_job_waits_for_a_lost_cluster(tmp_path, monkeypatch):
     monkeypatch.setattr("gramserve.service.state.open_executor", lambda *_, **__: executor)
     async with running_service(tmp_path) as service:
         job = await service.compute(small_images(8))
-        events = await service.state.catalog.events_after(job["id"])
+        events = await events_of(service, job)
         reasons = [event.data.get("waiting_reason") or "" for event in events]
         assert any("does not answer" in reason and "tried again" in reason for reason in reasons)
         assert executor.failures == 0
@@ -272,7 +276,8 @@ async def test_streams_end_when_the_server_stops(tmp_path, failing):
     async with running_service(tmp_path) as service:
         job = await service.submit(await service.upload(small_images(40)), block_size=4)
         stream = asyncio.create_task(service.http.get(f"/v1/jobs/{job['id']}/events"))
-        await until_stored(service, job, 1)
+        while "progress" not in [event.kind for event in await events_of(service, job)]:
+            await asyncio.sleep(0.02)
         service.state.closing.set()
         async with asyncio.timeout(20):
             answer = await stream

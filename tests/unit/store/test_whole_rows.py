@@ -1,4 +1,5 @@
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,12 +16,14 @@ def row_of(reader, store, row):
     return np.frombuffer(reader.read(store, row), store.dtype)
 
 
+def open_files():
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 def count_reads(monkeypatch):
     """Return a list that grows with every read of a file's row."""
     calls, pread = [], os.pread
-    monkeypatch.setattr(
-        whole_rows.os, "pread", lambda *words: calls.append(words) or pread(*words)
-    )
+    monkeypatch.setattr(whole_rows.os, "pread", lambda *words: calls.append(words) or pread(*words))
     return calls
 
 
@@ -69,7 +72,7 @@ def test_a_replaced_block_is_noticed(cross, reader, monkeypatch):
 def test_kept_rows_do_not_keep_files_open(symmetric):
     store, dense = symmetric
     reader = WholeRows(max_files=3, max_bytes=10**6)
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_files()
     for row in range(len(dense)):
         reader.read(store, row)
-    assert len(os.listdir("/proc/self/fd")) <= before + 3
+    assert open_files() <= before + 3
