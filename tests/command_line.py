@@ -6,6 +6,8 @@ from typer.testing import CliRunner
 
 from gramserve.cli import app
 
+KERNEL = {"preset": "cntk", "depth": 3}
+
 OVERFLOW = json.dumps(
     {
         "layers": [

@@ -264,6 +264,15 @@ def _differing(place: str, mine: Any, theirs: Any) -> list[str]:
         for key in sorted(mine.keys() | theirs.keys()):
             found += _differing(f"{place}.{key}" if place else key, mine.get(key), theirs.get(key))
         return found
+    if isinstance(mine, list) and isinstance(theirs, list) and len(mine) == len(theirs):
+        entries = zip(mine, theirs, strict=True)
+        return [
+            difference
+            for index, (one, other) in enumerate(entries)
+            for difference in _differing(f"{place}[{index}]", one, other)
+        ]
+    if isinstance(mine, list) and isinstance(theirs, list):
+        return [f"{place} has {len(mine)} entries, not {len(theirs)}"]
     return [] if mine == theirs else [f"{place} is {_short(mine)}, not {_short(theirs)}"]
 
 

@@ -4,26 +4,10 @@ import sys
 
 import numpy as np
 import pytest
-from command_line import OVERFLOW, data_of, gramserve
+from command_line import KERNEL, OVERFLOW, data_of, gramserve
 from live_server import LiveServer, child_environment
 
 import gramserve as gs
-
-KERNEL = {"preset": "cntk", "depth": 3}
-
-
-@pytest.fixture
-def images(tmp_path):
-    x = np.random.default_rng(0).integers(0, 255, (20, 6, 6, 3), dtype=np.uint8)
-    np.save(tmp_path / "x.npy", x)
-    return tmp_path / "x.npy", x
-
-
-@pytest.fixture
-def kernel_file(tmp_path):
-    path = tmp_path / "kernel.json"
-    path.write_text(json.dumps(KERNEL))
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -63,7 +63,14 @@ def test_create_twice_is_one(tmp_path: Path) -> None:
         ({"dtype": "float64"}, "dtype is float32, not float64"),
         ({"block_size": 2}, "block_size is 4, not 2"),
         ({"symmetric": False}, "symmetric is True, not False"),
-        ({"attributes": {"kernel": {"layers": [1]}, "dataset": "a"}}, "kernel.layers is"),
+        (
+            {"attributes": {"kernel": {"layers": [1]}, "dataset": "a"}},
+            "kernel.layers has 2 entries, not 1",
+        ),
+        (
+            {"attributes": {"kernel": {"layers": [1, 3]}, "dataset": "a"}},
+            r"kernel.layers\[1\] is 2, not 3",
+        ),
         ({"attributes": {"kernel": {"layers": [1, 2]}}}, 'dataset is "a", not null'),
     ],
 )
