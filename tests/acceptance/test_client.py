@@ -196,7 +196,7 @@ def test_a_wrong_key_is_refused(server):
         assert caught.value.context["status"] == 401
 
 
-def test_waiting_survives_a_killed_and_restarted_server(tmp_path):
+def test_waiting_survives_a_killed_and_restarted_server(tmp_path, lost_connections):
     images = np.random.default_rng(4).standard_normal((36, 10, 10, 3)).astype(np.float32)
     with LiveServer(tmp_path / "data") as server:
         client = gs.connect(server.url, api_key=server.key)

@@ -14,6 +14,8 @@ from gram_work import KERNEL, images, make_work, read_grams
 from gramserve.blocks import Policy, Scheduler, open_executor
 from gramserve.compute import compute_gram
 
+pytestmark = pytest.mark.usefixtures("lost_connections")
+
 SOON = Policy(backoff_s=0.05, outage_wait_s=0.2)
 NTK = {**KERNEL, "kernel": "ntk"}
 

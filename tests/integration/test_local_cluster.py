@@ -15,6 +15,8 @@ from gramserve.blocks.cluster import DaskExecutor
 from gramserve.compute import compute_gram
 from gramserve.errors import WorkerLostError
 
+pytestmark = pytest.mark.usefixtures("lost_connections")
+
 FAST = Policy(backoff_s=0.05, outage_wait_s=0.2)
 
 
