@@ -6,6 +6,7 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from gramserve.errors import EngineUnavailableError
+from gramserve.kernels.cpu import CpuEngine
 from gramserve.kernels.items import Items
 from gramserve.kernels.reference import ReferenceEngine
 from gramserve.spec import KernelName, KernelSpec, Precision
@@ -23,6 +24,11 @@ class Engine(Protocol):
     @property
     def device(self) -> str:
         """Where it computes, for provenance: "cpu", or the name of a card."""
+        ...
+
+    @property
+    def about(self) -> str:
+        """How it computes, in a few words for people."""
         ...
 
     def refusal(self, spec: KernelSpec, precision: Precision) -> str | None:
@@ -61,11 +67,10 @@ class Engine(Protocol):
         ...
 
 
-ENGINES: dict[str, Engine] = {"reference": ReferenceEngine()}
+ENGINES: dict[str, Engine] = {"cpu": CpuEngine(), "reference": ReferenceEngine()}
 """The engines of this version, the fastest first."""
 
 _PLANNED = {
-    "cpu": "the vectorised CPU engine is not part of this version",
     "cuda": "the CUDA engine is not part of this version",
 }
 
@@ -97,11 +102,12 @@ def choose_engine(
         When the engine is unknown or not there, or a layer of the kernel is not implemented.
     """
     if wanted == "auto":
-        refusals = []
+        refusals: list[str] = []
         for name, engine in ENGINES.items():
             refusal = engine.refusal(spec, precision)
             if refusal is None:
-                return engine, f"{name} is the fastest engine here that runs every layer"
+                why = f"{name} is the fastest engine here that runs every layer"
+                return engine, "; ".join([why, *refusals])
             refusals.append(f"{name}: {refusal}")
         raise EngineUnavailableError(f"no engine runs this kernel: {'; '.join(refusals)}")
     if wanted in _PLANNED:
@@ -126,7 +132,7 @@ def describe_engines() -> list[dict[str, Any]]:
         ``{"name", "available", "device", "why"}``.
     """
     found = [
-        {"name": name, "available": True, "device": engine.device, "why": "NumPy, dense"}
+        {"name": name, "available": True, "device": engine.device, "why": engine.about}
         for name, engine in ENGINES.items()
     ]
     missing = [

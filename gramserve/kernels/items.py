@@ -27,6 +27,29 @@ class Items:
     def __len__(self) -> int:
         return len(self.values)
 
+    def __getitem__(self, run: slice) -> "Items":
+        return Items(self.values[run], self.variances[run], self.keys[run])
+
+
+def label_items(rows: Items, columns: Items) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return an integer for every item, the same for the same item.
+
+    Parameters
+    ----------
+    rows, columns : Items
+        n and m items.
+
+    Returns
+    -------
+    (ndarray of int, (n,)), (ndarray of int, (m,))
+        Equal where a row item and a column item are one.
+    """
+    if rows.values.dtype != columns.values.dtype:
+        # Equal bytes, as keys have it, are other numbers: int8 -1 and uint8 255.
+        return np.arange(len(rows)), np.arange(len(columns)) + len(rows)
+    _, labels = np.unique(np.concatenate([rows.keys, columns.keys]), return_inverse=True)
+    return labels[: len(rows)], labels[len(rows) :]
+
 
 def check_dtype(dtype: np.dtype[Any]) -> None:
     """Refuse a dtype that is not a real number.

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from gramserve.arrays import keep_freed_memory
 from gramserve.errors import MemoryBudgetError, NonFiniteKernelError
-from gramserve.kernels.items import Items
+from gramserve.kernels.items import Items, label_items
 from gramserve.kernels.precision import result_dtype, working_dtype
 from gramserve.kernels.recursion import Recursion, State, find_refused, input_covariance
 from gramserve.kernels.tiles import Tile, cut_tiles
@@ -68,6 +68,7 @@ class ReferenceEngine:
 
     name: str = "reference"
     device: str = "cpu"
+    about: str = "NumPy, dense"
 
     def refusal(self, spec: KernelSpec, precision: Precision) -> str | None:  # noqa: ARG002
         """Return why the engine cannot run a kernel, or None if it can."""
@@ -177,7 +178,7 @@ class ReferenceEngine:
         keep_freed_memory()
         batch = self._pairs_at_once(spec, item_shape, precision, memory_bytes)
         places = variance_places(spec.layers, input_positions(spec, item_shape))
-        labels = _label_items(rows, columns)
+        labels = label_items(rows, columns)
         task = _Task(spec, rows, columns, precision, places, *labels)
         result = {
             name: np.empty((len(rows), len(columns)), result_dtype(precision))
@@ -254,15 +255,6 @@ def _walk(task: _Task, tile: Tile, *, watch: bool = False) -> State:
         return recursion.run(
             spec.layers, State(covariance, None, input_positions(spec, mine.shape[1:]))
         )
-
-
-def _label_items(rows: Items, columns: Items) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return an integer for every item, the same for the same item."""
-    if rows.values.dtype != columns.values.dtype:
-        # Equal bytes, as keys have it, are other numbers: int8 -1 and uint8 255.
-        return np.arange(len(rows)), np.arange(len(columns)) + len(rows)
-    _, labels = np.unique(np.concatenate([rows.keys, columns.keys]), return_inverse=True)
-    return labels[: len(rows)], labels[len(rows) :]
 
 
 def _remedy(precision: Precision) -> str:

@@ -7,8 +7,10 @@ from math import isqrt, prod
 from gramserve.spec import KernelSpec, Precision
 from gramserve.stages import PairCost, count_operations
 
-LAYER_OPERATIONS_PER_SECOND = {"reference": 4.5e9}
-"""Operations of layers per second and core by engine (docs/benchmarks.md, "Reference engine")."""
+LAYER_OPERATIONS_PER_SECOND = {"cpu": 2.6e10, "reference": 4.5e9}
+"""Operations of layers per second and core by engine (docs/benchmarks.md, "Engines").
+
+Of the cpu engine on the offset planes that are needed, of the reference engine on all of them."""
 
 INPUT_OPERATIONS_PER_SECOND = 2e10
 """Operations of the items' inner products per second and core: those are matrix products."""
@@ -159,6 +161,9 @@ def pair_seconds(pair: PairCost, engine: str, precision: Precision = "float32") 
         Seconds; an order of magnitude, because machines differ.
     """
     rate = LAYER_OPERATIONS_PER_SECOND.get(engine, _UNKNOWN_RATE)
+    if engine == "cpu":
+        seconds = pair.plane_operations / rate
+        return seconds if precision == "float32" else DOUBLE_FACTOR * seconds
     layers = (pair.operations - pair.input_operations) / rate
     seconds = layers + pair.input_operations / INPUT_OPERATIONS_PER_SECOND
     return seconds if precision == "float32" else DOUBLE_FACTOR * seconds

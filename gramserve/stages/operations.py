@@ -11,6 +11,7 @@ from math import prod
 
 from gramserve.spec import KernelSpec, infer_shapes, layers
 from gramserve.spec.shapes import Positions, positions_of
+from gramserve.stages.cone import cut_stages, find_unstaged, plane_entries
 
 _COSINE = 8
 """Cosine, sine and angle of an entry from covariance and variances."""
@@ -62,6 +63,9 @@ class PairCost:
     """Of the operations, those of the inner products of the items' channels."""
     variances: int
     """Variances that are kept of an item."""
+    plane_operations: int
+    """Operations on the offset planes that the readout needs; all of them where a network is
+    not cut into planes."""
 
 
 def _layer_operations(
@@ -192,11 +196,13 @@ def count_operations(spec: KernelSpec, item_shape: Sequence[int]) -> PairCost:
     --------
     >>> from gramserve.spec import parse_kernel
     >>> spec = parse_kernel({"preset": "fc", "depth": 1})
-    >>> count_operations(spec, (10,))
-    PairCost(operations=39, largest_entries=1, branch_depth=0, input_operations=20, variances=1)
+    >>> count_operations(spec, (10,))  # doctest: +NORMALIZE_WHITESPACE
+    PairCost(operations=39, largest_entries=1, branch_depth=0, input_operations=20, variances=1,
+             plane_operations=39)
     """
     positions = infer_shapes(spec, item_shape)[0].positions
-    tally = _Tally(states=2 if "ntk" in spec.kernels else 1)
+    states = 2 if "ntk" in spec.kernels else 1
+    tally = _Tally(states)
     inner = 2 * item_shape[-1] * prod(positions) ** 2
     tally.walk(spec.layers, positions)
     return PairCost(
@@ -205,4 +211,33 @@ def count_operations(spec: KernelSpec, item_shape: Sequence[int]) -> PairCost:
         branch_depth=branch_depth(spec.layers),
         input_operations=inner,
         variances=tally.variances,
+        plane_operations=(
+            _count_on_planes(spec, item_shape, states)
+            if positions and find_unstaged(spec) is None
+            else inner + tally.operations
+        ),
     )
+
+
+def _count_on_planes(spec: KernelSpec, item_shape: Sequence[int], states: int) -> int:
+    """Return the operations of one pair on the planes that are needed, dense counts in part."""
+    stages = cut_stages(spec, item_shape)
+    start = stages[0].before
+    operations = 2 * item_shape[-1] * _entries(start, stages[0].start_planes)
+    for stage, behind in zip(
+        stages, [*(later.before for later in stages[1:]), (1, 1)], strict=True
+    ):
+        planes = stage.start_planes
+        for step in stage.steps:
+            down, across = (window.stride for window in step.windows)
+            planes = tuple((a // down, b // across) for a, b in planes)
+            dense = _layer_operations(step.layer, step.before, step.after, states)
+            operations += dense * _entries(step.after, planes) // prod(step.after) ** 2
+        if stage.exit is not None:
+            dense = _layer_operations(stage.exit, stage.after, behind, states)
+            operations += dense * _entries(stage.after, planes) // prod(stage.after) ** 2
+    return operations
+
+
+def _entries(positions: tuple[int, int], planes: Iterable[tuple[int, int]]) -> int:
+    return sum(plane_entries(positions, plane) for plane in planes)

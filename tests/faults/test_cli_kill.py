@@ -26,7 +26,9 @@ def command(tmp_path):
     x = np.random.default_rng(0).standard_normal((40, 16, 16, 3)).astype(np.float32)
     np.save(tmp_path / "x.npy", x)
     words = [sys.executable, "-m", "gramserve", "compute", "x.npy", "--kernel", KERNEL]
-    return tmp_path, x, [*words, "--out", "g.zarr", "--block-size", str(BLOCK), "--json"]
+    # Slow enough to be killed in the middle.
+    words += ["--engine", "reference", "--block-size", str(BLOCK)]
+    return tmp_path, x, [*words, "--out", "g.zarr", "--json"]
 
 
 def start(command, *words):

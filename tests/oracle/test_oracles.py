@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from gramserve.compute import compute_gram
-from gramserve.kernels import ReferenceEngine
+from gramserve.kernels import ENGINES, ReferenceEngine
 from gramserve.spec import KernelSpec, layers, parse_kernel
 
 ORACLES = Path(__file__).parents[1] / "data" / "oracles"
@@ -52,13 +52,24 @@ def test_every_oracle_is_run_or_refused_for_a_layer_that_is_missing():
     assert all("layers[" in refusals[name] for name in REFUSED)
 
 
+def test_the_fast_engine_runs_most_oracles_with_rectifiers():
+    fast = [name for name, entry in INDEX.items() if is_fast(parse_kernel(entry["spec"]))]
+    assert len(fast) >= 20
+
+
+def is_fast(spec):
+    return ENGINES["cpu"].refusal(spec, "float64") is None
+
+
+@pytest.mark.parametrize("engine", ["reference", "auto"])
 @pytest.mark.parametrize("name", sorted(set(INDEX) - REFUSED))
-def test_float64_agrees_with_the_oracle(name):
+def test_float64_agrees_with_the_oracle(name, engine):
     entry, arrays = INDEX[name], load(name)
     spec = parse_kernel(entry["spec"])
     x, x2 = arrays["x"], arrays["x2"]
-    symmetric = by_kernel(spec, compute_gram(x, kernel=spec, precision="float64"))
-    cross = by_kernel(spec, compute_gram(arrays.get("x1", x), x2, kernel=spec, precision="float64"))
+    how = {"kernel": spec, "precision": "float64", "engine": engine}
+    symmetric = by_kernel(spec, compute_gram(x, **how))
+    cross = by_kernel(spec, compute_gram(arrays.get("x1", x), x2, **how))
     for kernel in spec.kernels:
         tolerance = entry["relative_tolerance"][kernel]
         wanted = arrays[f"{kernel}_sym"]
@@ -68,14 +79,16 @@ def test_float64_agrees_with_the_oracle(name):
         assert relative(cross[kernel], arrays[f"{kernel}_cross"]) <= tolerance
 
 
+@pytest.mark.parametrize("engine", ["reference", "auto"])
 @pytest.mark.parametrize("precision", ["float32", "mixed"])
 @pytest.mark.parametrize("name", sorted(set(INDEX) - REFUSED))
-def test_single_precisions_agree_with_float64(name, precision):
+def test_single_precisions_agree_with_float64(name, precision, engine):
     """NNGP 2e-6; NTK 5e-6 (mixed 2e-6) away from angles 0 and pi, 5e-4 at them (mixed 1e-5)."""
     spec = parse_kernel(INDEX[name]["spec"])
     x = load(name)["x"]
-    exact = by_kernel(spec, compute_gram(x, kernel=spec, precision="float64"))
-    found = by_kernel(spec, compute_gram(x, kernel=spec, precision=precision))
+    how = {"kernel": spec, "precision": "float64", "engine": "reference"}
+    exact = by_kernel(spec, compute_gram(x, **how))
+    found = by_kernel(spec, compute_gram(x, **how | {"precision": precision, "engine": engine}))
     assert all(gram.dtype == np.float32 for gram in found.values())
     if "nngp" in found:
         assert relative(found["nngp"], exact["nngp"]) <= 2e-6

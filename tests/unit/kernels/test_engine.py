@@ -11,11 +11,24 @@ MYRTLE = parse_kernel("myrtle5")
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("wanted", ["auto", "reference"])
-def test_the_reference_engine_runs_the_presets_and_says_why(wanted, precision):
+@pytest.mark.parametrize("wanted", ["auto", "cpu", "reference"])
+def test_the_engine_asked_for_runs_or_the_fastest_and_says_why(wanted, precision):
     engine, why = choose_engine(MYRTLE, precision, wanted)
-    assert engine is ENGINES["reference"]
+    assert engine is ENGINES["cpu" if wanted == "auto" else wanted]
     assert why
+
+
+def test_what_the_fast_engine_cannot_goes_to_the_reference_engine_and_says_why():
+    for layers, reason in (
+        ([{"type": "conv", "size": 3}, {"type": "erf"}, {"type": "flatten"}], "(erf) has no"),
+        ([{"type": "conv", "size": 3, "padding": "circular"}, {"type": "flatten"}], "wraps around"),
+        ([{"type": "residual", "branches": [[], []]}, {"type": "flatten"}], "has branches"),
+        ([{"type": "dense"}, {"type": "relu"}], "no positions"),
+    ):
+        engine, why = choose_engine(parse_kernel({"layers": layers}), "float32")
+        assert engine is ENGINES["reference"]
+        assert "cpu: " in why
+        assert reason in why
 
 
 @pytest.mark.parametrize(
@@ -38,7 +51,6 @@ def test_refusals_reach_into_branches():
 @pytest.mark.parametrize(
     ("wanted", "words"),
     [
-        ("cpu", "not part of this version"),
         ("cuda", "not part of"),
         ("referense", "did you mean 'reference'"),
     ],
@@ -51,6 +63,7 @@ def test_engines_that_are_not_there_say_what_to_use(wanted, words):
 def test_every_engine_is_described():
     described = {entry["name"]: entry for entry in describe_engines()}
     assert described["reference"]["available"] is True
+    assert described["cpu"]["available"] is True
     assert described["cuda"]["available"] is False
     assert all(entry["why"] for entry in described.values())
 

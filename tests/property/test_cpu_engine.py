@@ -1,0 +1,98 @@
+"""The CPU engine against the reference engine: random networks, sizes, groups and identities."""
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from random_networks import networks
+
+from gramserve.kernels import ENGINES, Items
+from gramserve.spec import parse_kernel
+
+REFERENCE, CPU = ENGINES["reference"], ENGINES["cpu"]
+MEMORY = 2**30
+
+many = settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[
+        HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much
+    ],
+)  # fmt: skip
+
+
+def items(spec, values, keys):
+    variances = REFERENCE.variances(spec, values, "float64", memory_bytes=MEMORY)
+    return Items(values, variances, np.asarray(keys))
+
+
+def both(spec, rows, columns, precision):
+    exact = REFERENCE.evaluate(spec, rows, columns, "float64", memory_bytes=MEMORY)
+    found = CPU.evaluate(spec, rows, columns, precision, memory_bytes=MEMORY)
+    return [(name, found[name], exact[name]) for name in spec.kernels]
+
+
+def scale_of(spec, rows, columns, name):
+    """The largest self-kernel: what errors are measured against where values cancel."""
+    return max(
+        np.abs(np.diag(REFERENCE.evaluate(spec, side, side, "float64", memory_bytes=MEMORY)[name]))
+        .max()
+        for side in (rows, columns)
+    )  # fmt: skip
+
+
+@many
+@given(
+    networks().filter(lambda drawn: CPU.refusal(drawn[0], "float64") is None),
+    st.integers(1, 5),
+    st.integers(1, 11),
+    st.integers(0, 2**32 - 1),
+)
+def test_any_network_agrees_with_the_reference_engine(network, height, width, seed):
+    spec, shape = network
+    draw = np.random.default_rng(seed)
+    x, y = draw.normal(size=(height, *shape)), draw.normal(size=(width, *shape))
+    y[0] = x[0]
+    keys = np.arange(height + width)
+    rows = items(spec, x, keys[:height])
+    columns = items(spec, y, np.concatenate([keys[:1], keys[height + 1 :]]))
+    for name, found, exact in both(spec, rows, columns, "float64"):
+        scale = max(scale_of(spec, rows, columns, name), 1e-300)
+        # Items of one channel are parallel everywhere: k0 has an infinite slope there.
+        assert np.abs(found - exact).max() <= scale * (1e-7 if name == "ntk" else 1e-10)
+        assume(np.abs(exact).max() < 1e30)
+    single = REFERENCE.evaluate(spec, rows, columns, "float32", memory_bytes=MEMORY)
+    for name, found, exact in both(spec, rows, columns, "float32"):
+        scale = max(scale_of(spec, rows, columns, name), 1e-30)
+        # Means over positions may cancel, for the reference engine in float32 as well.
+        cancelled = 20 * np.abs(single[name] - exact).max()
+        assert found.dtype == np.float32
+        assert np.abs(found - exact).max() <= cancelled + scale * (2e-3 if name == "ntk" else 5e-6)
+
+
+@pytest.mark.parametrize("preset", ["myrtle5", "myrtle7", "myrtle10", "cntk"])
+@pytest.mark.parametrize(
+    ("precision", "nngp", "ntk"),
+    [("float64", 1e-12, 1e-10), ("mixed", 2e-6, 2e-6), ("float32", 2e-6, 5e-6)],
+)
+def test_presets_are_within_the_table_of_tolerances(preset, precision, nngp, ntk):
+    spec = parse_kernel({"preset": preset, "kernel": ["nngp", "ntk"]})
+    with np.load("tests/data/mnist_200.npz") as data:
+        x = data["images"][:11, 6:22, 6:22, None] / 255 + 0.0
+    x = x + np.random.default_rng(0).normal(scale=0.1, size=(*x.shape[:3], 2))
+    rows, columns = items(spec, x[:4], range(4)), items(spec, x[4:], range(4, 11))
+    for name, found, exact in both(spec, rows, columns, precision):
+        assert np.abs(found - exact).max() <= np.abs(exact).max() * {"nngp": nngp, "ntk": ntk}[name]
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_symmetric_blocks_are_exactly_symmetric_and_like_any_other(precision):
+    spec = parse_kernel({"preset": "cntk", "depth": 3, "kernel": ["nngp", "ntk"]})
+    x = np.random.default_rng(3).normal(size=(19, 6, 5, 2))
+    block = items(spec, x, range(19))
+    whole = CPU.evaluate(spec, block, block, precision, memory_bytes=MEMORY)
+    part = CPU.evaluate(spec, block[3:5], block[2:19], precision, memory_bytes=MEMORY)
+    for name, gram in whole.items():
+        assert np.array_equal(gram, gram.T)
+        # In which group a pair lies changes nothing.
+        assert np.array_equal(part[name][:, 3:], gram[3:5, 5:])

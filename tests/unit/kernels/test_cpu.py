@@ -1,0 +1,64 @@
+"""The CPU engine: what it compiles, and what it says when a value is not finite."""
+
+import platform
+import re
+
+import numpy as np
+import pytest
+
+from gramserve.errors import NonFiniteKernelError
+from gramserve.kernels import ENGINES, Items
+from gramserve.kernels.cpu.planes import evaluate_group
+from gramserve.spec import parse_kernel
+
+CPU = ENGINES["cpu"]
+
+
+def gram(kernel, x, precision="float32"):
+    spec = parse_kernel(kernel)
+    variances = CPU.variances(spec, x, precision, memory_bytes=2**28)
+    items = Items(x, variances, np.arange(len(x)))
+    return CPU.evaluate(spec, items, items, precision, memory_bytes=2**28)
+
+
+def test_a_new_network_compiles_nothing():
+    x = np.random.default_rng(0).normal(size=(2, 6, 6, 1))
+    for precision in ("float32", "float64"):
+        gram("myrtle5", x, precision)
+    compiled = len(evaluate_group.signatures)
+    assert compiled == 2
+    for precision in ("float32", "float64"):
+        gram({"preset": "cntk", "depth": 4}, x[:, :5, :4], precision)
+        pool = {"type": "ckn_pool", "kind": "gaussian", "subsampling": 1}
+        layers = [pool, {"type": "abs"}, {"type": "flatten"}]
+        gram({"layers": layers, "kernel": ["nngp", "ntk"]}, x, precision)
+    assert len(evaluate_group.signatures) == compiled
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="names of the instructions of x86-64")
+def test_roots_are_taken_of_whole_vectors():
+    x = np.random.default_rng(0).normal(size=(2, 4, 4, 1))
+    gram("myrtle5", x, "float32")
+    gram("myrtle5", x, "float64")
+    assembly = "".join(evaluate_group.overloads[sig].library.get_asm_str()
+                       for sig in evaluate_group.signatures)  # fmt: skip
+    for root in ("sqrtps", "sqrtpd"):
+        registers = set(re.findall(rf"v?{root}\s.*%([xyz]mm)", assembly))
+        # Without AVX a vector is several registers of 16 bytes; never a single number.
+        assert registers
+        assert registers <= ({"ymm", "zmm"} if "ymm" in assembly else {"xmm"})
+
+
+def test_values_that_overflow_are_blamed_on_layer_and_pair():
+    layers = [
+        {"type": "conv", "size": 3, "w_std": 1e10},
+        {"type": "relu"},
+        {"type": "global_sum_pool"},
+        {"type": "dense", "w_std": 1e12},
+    ]
+    x = np.ones((3, 4, 4, 1), np.float32)
+    with pytest.raises(NonFiniteKernelError) as caught:
+        gram({"layers": layers}, x)
+    assert caught.value.context["pair"] == [0, 0]
+    assert "layers[" in caught.value.message or "result" in caught.value.context["layer"]
+    gram({"layers": layers}, x, "float64")
