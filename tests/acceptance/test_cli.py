@@ -229,7 +229,7 @@ class TestPlan:
         )
         assert answer["shape"] == [20, 20]
         assert answer["blocks"] == {"total": 6, "cached": 0, "to_compute": 6}
-        assert answer["engine"] == "reference"
+        assert answer["engine"] == "cpu"
         assert [layer["type"] for layer in answer["layers"]][:3] == ["input", "conv", "relu"]
 
     def test_for_people(self, images, kernel_file):

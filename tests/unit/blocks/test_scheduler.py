@@ -87,7 +87,7 @@ def test_progress_tells_every_block_once(tmp_path):
     assert seen[-1].done == outcome.total
     assert seen[-1].entries == work.grid.entry_count
     provenance = seen[-1].results[0]
-    assert provenance.engine == "reference"
+    assert provenance.engine == "cpu"
     assert ":" in provenance.worker
     assert len(provenance.checksums) == 2
 
