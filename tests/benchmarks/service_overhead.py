@@ -67,8 +67,8 @@ def service_seconds(client, x, kernel, block_size):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--items", type=int, default=192)
-    parser.add_argument("--block-size", type=int, default=48)
+    parser.add_argument("--items", type=int, default=480)
+    parser.add_argument("--block-size", type=int, default=120)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     options = parser.parse_args()
