@@ -46,3 +46,4 @@ bench: $(STAMP) ## Run all benchmarks (several minutes; see docs/benchmarks.md)
 
 clean: ## Remove the environment and everything that was made
 	rm -rf $(VENV) site dist demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find gramserve tests -name __pycache__ -prune -exec rm -rf {} +

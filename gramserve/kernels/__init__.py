@@ -1,6 +1,6 @@
 """The mathematics: dual activations, layer operators and the engines that walk them.
 
-Pure functions of arrays; no files, no network. Needs NumPy and the spec room only.
+Pure functions of arrays; no files, no network. Needs NumPy, SciPy, Numba and the spec room.
 """
 
 from gramserve.kernels.engine import ENGINES, Engine, choose_engine, describe_engines

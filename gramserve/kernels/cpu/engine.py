@@ -70,8 +70,8 @@ class CpuEngine:
         precision : {"float32", "mixed", "float64"}
             How to compute.
         memory_bytes : int
-            Temporary memory allowed, in bytes; asked of the reference engine only, to find out
-            which layer spoils a value.
+            Temporary memory allowed, in bytes. Where the planes do not fit, the reference engine
+            takes the block, in batches that do.
 
         Returns
         -------
@@ -87,9 +87,12 @@ class CpuEngine:
         infer_shapes(spec, item_shape)
         dtype = working_dtype(precision)
         program = write_program(spec, item_shape)
+        has_tangent = "ntk" in spec.kernels
+        if sum(program.room(ntk=has_tangent)) * _VECTOR_BYTES > memory_bytes:
+            return self._dense.evaluate(spec, rows, columns, precision, memory_bytes=memory_bytes)
         mine, yours = label_items(rows, columns)
         is_symmetric = np.array_equal(mine, yours)
-        run = _Run(program, rows, dtype, item_shape[-1], ntk="ntk" in spec.kernels)
+        run = _Run(program, rows, dtype, item_shape[-1], ntk=has_tangent)
         values = {name: np.empty((len(rows), len(columns)), dtype) for name in ("nngp", "ntk")}
         for start in range(0, len(columns), run.lanes):
             # A group that is not full repeats its last item.
@@ -154,10 +157,7 @@ class _Run:
         self._roots = [np.ascontiguousarray(part, dtype) for part in _roots(rows.variances)]
         self._floats = program.floats.astype(dtype)
         self._floats[1] = _COSINE_ROUNDING * np.finfo(dtype).eps
-        planes, between = program.plane_entries, program.state_entries
-        sizes = [planes, planes, *([planes, planes] if ntk else [1, 1]), program.row_entries]
-        sizes += [between, between, *([between, between] if ntk else [1, 1])]
-        self._room = [np.zeros(size * self.lanes, dtype) for size in sizes]
+        self._room = [np.zeros(size * self.lanes, dtype) for size in program.room(ntk=ntk)]
 
     def evaluate(
         self, columns: Items, group: NDArray[np.intp], same: NDArray[np.bool]

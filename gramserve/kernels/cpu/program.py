@@ -59,6 +59,25 @@ class Program:
     margin: int
     """Zero positions on each side of a row."""
 
+    def room(self, *, ntk: bool) -> tuple[int, ...]:
+        """Return the vectors of each buffer that a run needs.
+
+        Parameters
+        ----------
+        ntk : bool
+            Whether ``T`` is asked for.
+
+        Returns
+        -------
+        tuple of int
+            Of two planes of ``S``, two of ``T``, a row, and the planes between stages likewise.
+        """
+        plane, between = self.plane_entries, self.state_entries
+        tangent, behind = (plane, between) if ntk else (1, 1)
+        return (
+            plane, plane, tangent, tangent, self.row_entries, between, between, behind, behind
+        )  # fmt: skip
+
 
 def find_unsupported(spec: KernelSpec) -> str | None:
     """Return why a kernel has no program, or None.

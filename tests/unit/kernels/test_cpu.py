@@ -9,19 +9,20 @@ import numpy as np
 import pytest
 from live_server import child_environment
 
-from gramserve.errors import NonFiniteKernelError
+from gramserve.errors import MemoryBudgetError, NonFiniteKernelError
 from gramserve.kernels import ENGINES, Items
 from gramserve.kernels.cpu.planes import evaluate_group
+from gramserve.kernels.cpu.program import write_program
 from gramserve.spec import parse_kernel
 
 CPU = ENGINES["cpu"]
 
 
-def gram(kernel, x, precision="float32"):
+def gram(kernel, x, precision="float32", memory_bytes=2**28):
     spec = parse_kernel(kernel)
     variances = CPU.variances(spec, x, precision, memory_bytes=2**28)
     items = Items(x, variances, np.arange(len(x)))
-    return CPU.evaluate(spec, items, items, precision, memory_bytes=2**28)
+    return CPU.evaluate(spec, items, items, precision, memory_bytes=memory_bytes)
 
 
 def test_a_new_network_compiles_nothing():
@@ -42,6 +43,7 @@ ASSEMBLY = """
 import numpy as np
 from gramserve import compute_gram
 from gramserve.kernels.cpu.planes import evaluate_group
+from gramserve.kernels.cpu.program import write_program
 x = np.ones((2, 4, 4, 1))
 for precision in ("float32", "float64"):
     compute_gram(x, kernel="myrtle5", precision=precision, engine="cpu")
@@ -62,6 +64,19 @@ def test_roots_are_taken_of_whole_vectors(tmp_path):
         # Without AVX a vector is several registers of 16 bytes; never a single number.
         assert registers
         assert registers <= ({"ymm", "zmm"} if "ymm" in assembly else {"xmm"})
+
+
+def test_planes_that_do_not_fit_are_left_to_the_reference_engine():
+    # A pool of stride 1 keeps all planes of the first stage, in vectors of pairs.
+    layers = [{"type": "avg_pool", "window": 2, "strides": 1}, {"type": "global_avg_pool"}]
+    kernel, x = {"layers": layers}, np.random.default_rng(0).normal(size=(3, 9, 9, 1))
+    needed = CPU.pair_bytes(parse_kernel(kernel), x.shape[1:], "float64")
+    room = write_program(parse_kernel(kernel), x.shape[1:]).room(ntk=False)
+    assert sum(room) * 64 > needed
+    tight = gram(kernel, x, "float64", memory_bytes=needed)["nngp"]
+    np.testing.assert_allclose(tight, gram(kernel, x, "float64")["nngp"], rtol=1e-12, atol=1e-14)
+    with pytest.raises(MemoryBudgetError):
+        gram(kernel, x, "float64", memory_bytes=needed - 1)
 
 
 def test_values_that_overflow_are_blamed_on_layer_and_pair():
