@@ -5,10 +5,8 @@ their mathematics once for both.
 """
 
 import ctypes
-import os
 import sys
 from functools import cache
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -55,22 +53,6 @@ def to_host(array: Any) -> NDArray[Any]:
     if namespace_of(array) is np:
         return np.asarray(array)
     return np.asarray(array.get())
-
-
-def physical_memory_bytes() -> int:
-    """Return the memory this process may use: the machine's, or its control group's limit.
-
-    Returns
-    -------
-    int
-        Bytes.
-    """
-    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    try:
-        text = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
-    except OSError:
-        return physical
-    return min(physical, int(text)) if text.isdigit() else physical
 
 
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1

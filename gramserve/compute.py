@@ -7,14 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gramserve.arrays import physical_memory_bytes
 from gramserve.errors import ShapeError, SpecError
 from gramserve.kernels import Engine, Items, check_items, choose_engine
+from gramserve.machine import physical_memory_bytes, usable_cores
 from gramserve.spec import PRECISIONS, KernelName, KernelSpec, Precision, infer_shapes, parse_kernel
 from gramserve.spec.names import nearest
-
-_TILE = 64
-"""Rows and columns of the tiles a symmetric matrix is cut into, so that each is computed once."""
 
 
 def _item_keys(values: NDArray[Any]) -> NDArray[np.bytes_]:
@@ -24,11 +21,15 @@ def _item_keys(values: NDArray[Any]) -> NDArray[np.bytes_]:
 
 
 def _prepare(
-    values: NDArray[Any], engine: Engine, spec: KernelSpec, precision: Precision, memory: int
+    values: NDArray[Any],
+    engine: Engine,
+    spec: KernelSpec,
+    precision: Precision,
+    limits: Mapping[str, int],
 ) -> Items:
     return Items(
         values,
-        engine.variances(spec, values, precision, memory_bytes=memory),
+        engine.variances(spec, values, precision, **limits),
         _item_keys(values),
     )
 
@@ -41,6 +42,7 @@ def compute_gram(
     precision: Precision = "float32",
     engine: str = "auto",
     memory_bytes: int | None = None,
+    threads: int | None = None,
 ) -> NDArray[Any] | dict[KernelName, NDArray[Any]]:
     """Return the Gram matrix ``K[i, j] = k(x_i, x_j)``, or ``k(x_i, x2_j)``, in memory.
 
@@ -58,6 +60,9 @@ def compute_gram(
         "auto" takes the fastest that runs the kernel.
     memory_bytes : int, optional
         Temporary memory allowed; a quarter of the machine's when not given.
+    threads : int, optional
+        Threads that share the work; one for every usable core when not given. The reference
+        engine has one.
 
     Returns
     -------
@@ -87,7 +92,9 @@ def compute_gram(
         msg = f"precision {precision!r} is not known{nearest(precision, PRECISIONS)}"
         raise SpecError(msg, errors=[{"loc": "precision", "message": msg}])
     runner, _ = choose_engine(spec, precision, engine)
-    memory = physical_memory_bytes() // 4 if memory_bytes is None else memory_bytes
+    if threads is not None and threads < 1:
+        msg = f"threads must be at least 1, got {threads}"
+        raise SpecError(msg, errors=[{"loc": "threads", "message": msg}])
     left = np.asarray(x)
     check_items(left, spec)
     infer_shapes(spec, left.shape[1:])
@@ -100,9 +107,13 @@ def compute_gram(
         # In one dtype, an item that both sides hold has the same bytes and is known to be one.
         common = np.result_type(left, right)
         left, right = left.astype(common, copy=False), right.astype(common, copy=False)
-    rows = columns = _prepare(left, runner, spec, precision, memory)
+    limits = {
+        "memory_bytes": physical_memory_bytes() // 4 if memory_bytes is None else memory_bytes,
+        "threads": usable_cores() if threads is None else threads,
+    }
+    rows = columns = _prepare(left, runner, spec, precision, limits)
     if right is not None:
-        columns = _prepare(right, runner, spec, precision, memory)
+        columns = _prepare(right, runner, spec, precision, limits)
     # The same items on both sides: the engine computes every pair once and mirrors it.
-    gram = runner.evaluate(spec, rows, columns, precision, memory_bytes=memory)
+    gram = runner.evaluate(spec, rows, columns, precision, **limits)
     return gram if len(spec.kernels) > 1 else gram[spec.kernels[0]]

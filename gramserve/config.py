@@ -5,7 +5,6 @@ Every field is an environment variable with the prefix ``GRAMSERVE_``, for examp
 a test keeps that list complete.
 """
 
-import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,23 +12,9 @@ import platformdirs
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from gramserve.machine import physical_memory_bytes, usable_cores
+
 _GIB = 2**30
-
-
-def _physical_memory_bytes() -> int:
-    """Return the memory this process may use: the machine's, or its cgroup's limit."""
-    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = Path("/sys/fs/cgroup/memory.max")
-    try:
-        text = limit.read_text().strip()
-    except OSError:
-        return physical
-    return min(physical, int(text)) if text.isdigit() else physical
-
-
-def _usable_cores() -> int:
-    """Return the CPU cores this process may run on."""
-    return os.process_cpu_count() or 1 if hasattr(os, "process_cpu_count") else os.cpu_count() or 1
 
 
 class Settings(BaseSettings):
@@ -49,7 +34,7 @@ class Settings(BaseSettings):
     """SQLAlchemy URL of the catalog; SQLite in the state directory when not given."""
     scheduler_address: str | None = None
     """Address of a Dask scheduler; a LocalCluster of this machine when not given."""
-    workers: Annotated[int, Field(ge=0)] = Field(default_factory=_usable_cores)
+    workers: Annotated[int, Field(ge=0)] = Field(default_factory=usable_cores)
     """Worker processes of the LocalCluster; the usable CPU cores when not given. 0 computes in
     threads of the server, one block at a time: for tests and tiny machines."""
     threads_per_worker: Annotated[int, Field(ge=1)] = 1
@@ -78,7 +63,7 @@ class Settings(BaseSettings):
         """Memory one worker may plan with, in bytes."""
         if self.worker_memory_bytes is not None:
             return self.worker_memory_bytes
-        return _physical_memory_bytes() * 3 // 4 // max(self.workers, 1)
+        return physical_memory_bytes() * 3 // 4 // max(self.workers, 1)
 
     @property
     def catalog_place(self) -> str | Path:

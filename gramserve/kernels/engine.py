@@ -36,7 +36,7 @@ class Engine(Protocol):
         ...
 
     def pair_bytes(self, spec: KernelSpec, item_shape: Sequence[int], precision: Precision) -> int:
-        """Return the temporary memory of one pair of items, in bytes."""
+        """Return the temporary memory that one thread needs at least, in bytes."""
         ...
 
     def variance_length(self, spec: KernelSpec, item_shape: Sequence[int]) -> int:
@@ -44,7 +44,13 @@ class Engine(Protocol):
         ...
 
     def variances(
-        self, spec: KernelSpec, values: NDArray[Any], precision: Precision, *, memory_bytes: int
+        self,
+        spec: KernelSpec,
+        values: NDArray[Any],
+        precision: Precision,
+        *,
+        memory_bytes: int,
+        threads: int = 1,
     ) -> NDArray[Any]:
         """Return (n, V) variances of (n, *item_shape) items; called once per item."""
         ...
@@ -57,12 +63,13 @@ class Engine(Protocol):
         precision: Precision,
         *,
         memory_bytes: int,
+        threads: int = 1,
     ) -> dict[KernelName, NDArray[Any]]:
         """Return (n, m) values of every kernel the spec asks for.
 
         Variances come with the items and are never computed here. Pairs with equal keys are the
         same item: there ``S`` is set to ``q`` at equal positions before every dual. Where all
-        keys agree in order, the block is exactly symmetric.
+        keys agree in order, the block is exactly symmetric. At most ``threads`` threads run.
         """
         ...
 

@@ -15,6 +15,7 @@ from gramserve.arrays import Array, namespace_of
 from gramserve.kernels.taps import Window, sum_taps, tap_slices
 from gramserve.spec import layers
 from gramserve.spec.shapes import Positions, positions_of, resolve_padding
+from gramserve.stages import Window as AxisWindow
 
 
 def _edge_weights(
@@ -73,21 +74,58 @@ def ckn_matrix(layer: layers.CknPool, length: int) -> NDArray[np.float64]:
     ndarray of float64, (outputs, inputs)
         The pooling weights.
     """
-    step, factor = layer.subsampling, layer.factor or layer.subsampling
+    step = layer.subsampling
     outputs = positions_of(layer, (length,))[0]
     matrix = np.zeros((outputs, length))
     if layer.kind == "strided":
         matrix[np.arange(outputs), step * (np.arange(outputs) + 1)] = 1
         return matrix
-    if layer.kind == "average":
-        weights = np.full(factor, 1 / factor)
-    else:
-        weights = np.exp(-((np.arange(-factor, factor + 1) / factor) ** 2))
-        weights /= weights.sum()
+    weights = _ckn_filter(layer)
     for output in range(outputs):
         covered = weights[: length - step * output]
         matrix[output, step * output : step * output + len(covered)] = covered
     return matrix
+
+
+def axis_weights(
+    layer: layers.AvgPool | layers.SumPool | layers.CknPool,
+    window: AxisWindow,
+    length: int,
+    outputs: int,
+) -> NDArray[np.float64]:
+    """Return the weights of a pool along one axis by output and tap.
+
+    Parameters
+    ----------
+    layer : AvgPool, SumPool or CknPool
+        A pool of a normalised spec.
+    window : Window
+        Taps, stride and padding along it; one tap along an axis that the layer does not have.
+    length, outputs : int
+        Positions before and behind the layer along the axis.
+
+    Returns
+    -------
+    ndarray of float64, (outputs, taps)
+        Output ``o`` reads input ``stride o + tap - low``; taps beyond the edges mean nothing.
+    """
+    taps = window.size
+    if taps == 1:
+        return np.ones((outputs, 1))
+    if isinstance(layer, layers.CknPool):
+        return np.broadcast_to(_ckn_filter(layer), (outputs, taps))
+    if layer.normalize_edges:
+        edges = Window(size=taps, outputs=outputs, stride=window.stride, low=window.low)
+        return np.repeat(_edge_weights(layer, edges, length)[:, None], taps, axis=1)
+    return np.full((outputs, taps), 1 / taps if isinstance(layer, layers.AvgPool) else 1.0)
+
+
+def _ckn_filter(layer: layers.CknPool) -> NDArray[np.float64]:
+    factor = layer.factor or layer.subsampling
+    if layer.kind == "average":
+        return np.full(factor, 1 / factor)
+    weights: NDArray[np.float64] = np.exp(-((np.arange(-factor, factor + 1) / factor) ** 2))
+    return weights / weights.sum()
 
 
 def _ckn_pool(state: Array, layer: layers.CknPool, positions: Positions) -> Array:

@@ -37,3 +37,21 @@ def working_dtype(precision: Precision) -> np.dtype[Any]:
         float32 for "float32", else float64.
     """
     return np.dtype(np.float32 if precision == "float32" else np.float64)
+
+
+def remedy(precision: Precision) -> str:
+    """Return what to do about values that overflow.
+
+    Parameters
+    ----------
+    precision : {"float32", "mixed", "float64"}
+        In which they did.
+
+    Returns
+    -------
+    str
+        For the end of a message.
+    """
+    if precision == "float64":
+        return "scale the items down"
+    return "use precision float64 or scale the items down"

@@ -22,12 +22,13 @@ from numpy.typing import NDArray
 from gramserve.arrays import keep_freed_memory
 from gramserve.errors import MemoryBudgetError, NonFiniteKernelError
 from gramserve.kernels.items import Items, label_items
-from gramserve.kernels.precision import result_dtype, working_dtype
+from gramserve.kernels.precision import remedy, result_dtype, working_dtype
 from gramserve.kernels.recursion import Recursion, State, find_refused, input_covariance
 from gramserve.kernels.tiles import Tile, cut_tiles
 from gramserve.kernels.variances import (
     VariancePlace,
     Variances,
+    check_variances,
     split_for_variances,
     variance_places,
 )
@@ -87,7 +88,13 @@ class ReferenceEngine:
         return sum(prod(place.positions) for place in places)
 
     def variances(
-        self, spec: KernelSpec, values: NDArray[Any], precision: Precision, *, memory_bytes: int
+        self,
+        spec: KernelSpec,
+        values: NDArray[Any],
+        precision: Precision,
+        *,
+        memory_bytes: int,
+        threads: int = 1,  # noqa: ARG002 - one, besides those of the matrix products
     ) -> NDArray[Any]:
         """Return the variances of every item at every layer whose dual needs them.
 
@@ -106,6 +113,8 @@ class ReferenceEngine:
             Decides the dtype of the result.
         memory_bytes : int
             Temporary memory allowed, in bytes.
+        threads : int
+            Without effect: the engine itself has one.
 
         Returns
         -------
@@ -132,8 +141,7 @@ class ReferenceEngine:
             with np.errstate(all="ignore"):  # what is not finite is reported below
                 recorded = _record_variances(spec, items)
                 np.concatenate(recorded, axis=1, out=part, casting="same_kind")
-            if not np.isfinite(part).all():
-                _blame_variance(part, places, start, precision)
+            check_variances(part, places, start, precision)
         return result
 
     def evaluate(
@@ -144,6 +152,7 @@ class ReferenceEngine:
         precision: Precision,
         *,
         memory_bytes: int,
+        threads: int = 1,  # noqa: ARG002 - one, besides those of the matrix products
     ) -> dict[KernelName, NDArray[Any]]:
         """Return all kernels asked for, of every row item with every column item.
 
@@ -160,6 +169,8 @@ class ReferenceEngine:
             How to compute.
         memory_bytes : int
             Temporary memory allowed, in bytes.
+        threads : int
+            Without effect: the engine itself has one.
 
         Returns
         -------
@@ -257,14 +268,6 @@ def _walk(task: _Task, tile: Tile, *, watch: bool = False) -> State:
         )
 
 
-def _remedy(precision: Precision) -> str:
-    return (
-        "scale the items down"
-        if precision == "float64"
-        else ("use precision float64 or scale the items down")
-    )
-
-
 def _blame(task: _Task, tile: Tile) -> None:
     """Walk a tile again, looking for the layer and the pair that went wrong."""
     offset = [tile[0].start, tile[1].start]
@@ -275,7 +278,7 @@ def _blame(task: _Task, tile: Tile) -> None:
         where, kind = error.context["layer"], error.context["type"]
         raise NonFiniteKernelError(
             f"{where} ({kind}) gives NaN or infinity, first for row {pair[0]} and column {pair[1]} "
-            f"of the block, in {task.precision}: {_remedy(task.precision)}",
+            f"of the block, in {task.precision}: {remedy(task.precision)}",
             **error.context | {"pair": pair},
         ) from None
     raise NonFiniteKernelError(
@@ -285,22 +288,3 @@ def _blame(task: _Task, tile: Tile) -> None:
         type="result",
         pair=offset,
     )
-
-
-def _blame_variance(
-    part: NDArray[Any], places: Sequence[VariancePlace], start: int, precision: Precision
-) -> None:
-    """Name the first layer whose input variance is not finite, and its first item."""
-    stop = 0
-    for place in places:
-        begin, stop = stop, stop + prod(place.positions)
-        finite = np.isfinite(part[:, begin:stop]).all(axis=1)
-        if not finite.all():
-            item = start + int(np.argmin(finite))
-            raise NonFiniteKernelError(
-                f"{place.layer} ({place.type}) is given a variance of NaN or infinity, first for "
-                f"item {item}, in {precision}: {_remedy(precision)}",
-                layer=place.layer,
-                type=place.type,
-                pair=[item, item],
-            )

@@ -5,9 +5,14 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from gramserve.arrays import Array, namespace_of
+from gramserve.errors import NonFiniteKernelError
 from gramserve.kernels.moments import Moments
-from gramserve.spec import layers
+from gramserve.kernels.precision import remedy
+from gramserve.spec import Precision, layers
 from gramserve.spec.shapes import Positions, positions_of
 from gramserve.stages import uses_variances
 
@@ -97,6 +102,44 @@ def split_for_variances(
     start = max((i + 1 for i, layer in enumerate(network[:stop]) if _couples_positions(layer)),
                 default=0)  # fmt: skip
     return network[:start], network[start:stop]
+
+
+def check_variances(
+    part: NDArray[Any], places: Sequence[VariancePlace], start: int, precision: Precision
+) -> None:
+    """Refuse variances that are not finite, naming the first layer and its first item.
+
+    Parameters
+    ----------
+    part : ndarray, (n, V)
+        Variances of items.
+    places : sequence of VariancePlace
+        The layers they belong to.
+    start : int
+        Number of the first item.
+    precision : {"float32", "mixed", "float64"}
+        How they were asked for.
+
+    Raises
+    ------
+    NonFiniteKernelError
+        When one is NaN or infinite.
+    """
+    if np.isfinite(part).all():
+        return
+    stop = 0
+    for place in places:
+        begin, stop = stop, stop + prod(place.positions)
+        finite = np.isfinite(part[:, begin:stop]).all(axis=1)
+        if not finite.all():
+            item = start + int(np.argmin(finite))
+            raise NonFiniteKernelError(
+                f"{place.layer} ({place.type}) is given a variance of NaN or infinity, first for "
+                f"item {item}, in {precision}: {remedy(precision)}",
+                layer=place.layer,
+                type=place.type,
+                pair=[item, item],
+            )
 
 
 Provide = Callable[[Array, Positions], tuple[Array, Array, Any]]

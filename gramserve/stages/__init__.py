@@ -4,18 +4,24 @@ The cost of the dense evaluation, which the reference engine does, and the offse
 stages between poolings, which the fast engines run.
 """
 
-from gramserve.stages.cone import Stage, Step, Window, cut_stages, find_unstaged, plane_entries
-from gramserve.stages.operations import PairCost, branch_depth, count_operations, uses_variances
+from gramserve.stages.activations import uses_variances
+from gramserve.stages.cone import Fork, Stage, Stages, Step, cut_stages, flat_steps, plane_entries
+from gramserve.stages.operations import PairCost, branch_depth, count_operations
+from gramserve.stages.windows import Offset, Window, Windows
 
 __all__ = [
+    "Fork",
+    "Offset",
     "PairCost",
     "Stage",
+    "Stages",
     "Step",
     "Window",
+    "Windows",
     "branch_depth",
     "count_operations",
     "cut_stages",
-    "find_unstaged",
+    "flat_steps",
     "plane_entries",
     "uses_variances",
 ]

@@ -2,37 +2,26 @@
 
 Entries of a covariance with equal offset ``A = p' - p`` form a plane. Convolutions and
 activations map planes to planes, so the layers between two poolings (a *stage*) are evaluated
-plane by plane; only pools and the readout look across planes. Walking back from the readout
-tells which planes are needed at all: a flatten readout needs one.
+plane by plane; only pools and readouts look across planes, and convolutions that wrap around,
+which read two planes that are one modulo the size. Walking back from the readout tells which
+planes are needed at all: a flatten readout needs one.
 
-Sequences are images one position wide here, and a state without positions is one position.
+Between stages lie *states*: all planes that a later stage reads. Branches that stay on their
+plane are part of a stage (:class:`Fork`); other branches are stages of their own that add to one
+state.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from math import prod
 
 from gramserve.spec import KernelSpec, input_positions, layers
-from gramserve.spec.shapes import Positions, positions_of, resolve_padding
-
-Offset = tuple[int, int]
-"""``p' - p`` along both axes."""
+from gramserve.spec.shapes import Positions, positions_of
+from gramserve.stages.activations import uses_variances
+from gramserve.stages.windows import Offset, Windows, as_pair, windows_of
 
 Pool = layers.AvgPool | layers.SumPool | layers.CknPool
 Readout = layers.GlobalAvgPool | layers.GlobalSumPool | layers.Flatten
-
-
-@dataclass(frozen=True)
-class Window:
-    """One axis of a pool or a convolution."""
-
-    size: int
-    stride: int
-    low: int
-    """Positions of padding before the first."""
-    dilation: int = 1
-    high: int = 0
-    """Positions of padding behind the last."""
 
 
 @dataclass(frozen=True)
@@ -44,33 +33,104 @@ class Step:
     """Positions of its input, (height, width)."""
     after: Offset
     """Positions of its output."""
-    windows: tuple[Window, Window]
-    """Its taps along both axes; one tap for layers without any."""
+    windows: Windows
+    """Its taps along both axes."""
+    variance: int | None
+    """Where its variances begin among an item's, in the order of the spec; None without any."""
+
+
+@dataclass(frozen=True)
+class Fork:
+    """Branches that stay on their plane, and are added up."""
+
+    branches: tuple[tuple["Step | Fork", ...], ...]
+    weight: float
+    """Factor of the sum: 1, or one over the branches for concatenated channels."""
 
 
 @dataclass(frozen=True)
 class Stage:
     """The layers between two couplings of planes, and what is needed of them."""
 
+    reads: int | None
+    """State that it reads; None for the items."""
+    writes: int
+    """State that it writes."""
+    adds: bool
+    """Whether it adds to what an earlier stage wrote there."""
+    front: Step | None
+    """A convolution that wraps around or fills its input with zeros: it reads the state itself."""
     before: Offset
-    """Positions at its start."""
-    steps: tuple[Step, ...]
+    """Positions at its start, behind ``front``."""
+    steps: tuple[Step | Fork, ...]
     after: Offset
     """Positions at its end."""
     scale: Offset
     """Offset at the start over offset at the end: the product of all strides."""
     exit: Pool | Readout | None
-    """What couples its planes; None at the end of the network."""
-    windows: tuple[Window, Window]
+    """What couples its planes; None where they are written as they are."""
+    weight: float
+    """Factor of what is written."""
+    windows: Windows
     """Of the exit, when it is a pool."""
+    behind: Offset
+    """Positions of the state it writes."""
     planes: tuple[Offset, ...]
-    """Offsets needed at its end."""
+    """Offsets needed at its end, (0, 0) first, then column by column."""
 
     @property
     def start_planes(self) -> tuple[Offset, ...]:
         """Offsets needed at its start, in the order of ``planes``."""
         down, across = self.scale
         return tuple((down * a, across * b) for a, b in self.planes)
+
+    @property
+    def read_planes(self) -> frozenset[Offset]:
+        """Offsets of the state it reads."""
+        if self.front is None:
+            return frozenset(self.start_planes)
+        positions, circular = self.front.before, self.front.layer.padding == "circular"  # type: ignore[union-attr]
+        found: set[Offset] = set()
+        for plane in self.start_planes:
+            axes: list[list[int]] = []
+            for offset, window, length in zip(plane, self.front.windows, positions, strict=True):
+                source = offset * window.stride
+                if circular:
+                    axes.append([source % length, source % length - length])
+                else:
+                    axes.append([] if source % window.fill else [source // window.fill])
+            found.update((a, b) for a in axes[0] for b in axes[1])
+        return frozenset(plane for plane in found if plane_entries(positions, plane))
+
+
+@dataclass(frozen=True)
+class Stages:
+    """A network, cut."""
+
+    stages: tuple[Stage, ...]
+    """In the order in which they run; the last one reads out. None without positions."""
+    tail: tuple[Step | Fork, ...]
+    """The layers on single numbers: behind the last readout, or all without positions."""
+
+    def steps(self) -> Iterator[tuple[Stage | None, Step]]:
+        """Yield every layer with its stage, those of branches included; fronts first."""
+        for stage in self.stages:
+            if stage.front is not None:
+                yield stage, stage.front
+            for step in flat_steps(stage.steps):
+                yield stage, step
+        for step in flat_steps(self.tail):
+            yield None, step
+
+
+def flat_steps(steps: Sequence[Step | Fork]) -> Iterator[Step]:
+    """Yield the layers of a stage, branch by branch."""
+    for step in steps:
+        if isinstance(step, Fork):
+            for branch in step.branches:
+                yield from flat_steps(branch)
+        else:
+            yield step
 
 
 def plane_entries(positions: Offset, offset: Offset) -> int:
@@ -91,126 +151,249 @@ def plane_entries(positions: Offset, offset: Offset) -> int:
     return prod(max(0, length - abs(by)) for length, by in zip(positions, offset, strict=True))
 
 
-def find_unstaged(spec: KernelSpec) -> str | None:
-    """Return which layer cannot be evaluated plane by plane here, or None.
-
-    Parameters
-    ----------
-    spec : KernelSpec
-        The kernel.
-
-    Returns
-    -------
-    str or None
-        ``"layers[3] (residual) ..."``.
-    """
-    for index, layer in enumerate(spec.layers):
-        here = f"layers[{index}] ({layer.type})"
-        match layer:
-            case layers.Residual() | layers.Concat():
-                return f"{here} has branches"
-            case layers.Conv(padding="circular"):
-                return f"{here} wraps around, which mixes offset planes"
-            case layers.Conv() if set(_pair(layer.fill)) != {1}:
-                return f"{here} fills its input with zeros"
-            case layers.AvgPool() | layers.SumPool() if layer.normalize_edges:
-                return f"{here} weights the edges"
-            case _:
-                pass
-    if not any(isinstance(layer, Readout) for layer in spec.layers):
-        return "the network has no positions: it is matrix products, not planes"
-    return None
-
-
-def cut_stages(spec: KernelSpec, item_shape: Sequence[int]) -> tuple[Stage, ...]:
+def cut_stages(
+    spec: KernelSpec, item_shape: Sequence[int], *, for_variances: bool = False
+) -> Stages:
     """Cut a network into stages with the planes that its readout needs.
 
     Parameters
     ----------
     spec : KernelSpec
-        A kernel for which :func:`find_unstaged` is None.
+        The kernel.
     item_shape : sequence of int
         Shape of one item.
+    for_variances : bool
+        Find the planes that the variances of an item need instead, which are entries of offset
+        (0, 0) at every activation.
 
     Returns
     -------
-    tuple of Stage
-        From the items on; the last one ends the network.
+    Stages
+        A stage that nothing is needed of has no planes.
     """
     positions = input_positions(spec, item_shape)
-    drafts: list[tuple[Offset, list[Step], Offset, Pool | Readout | None, Positions]] = []
-    start = _pair(positions)
-    steps: list[Step] = []
-    for layer in spec.layers:
-        after = positions_of(layer, positions)
-        if isinstance(layer, Pool | Readout):
-            drafts.append((start, steps, _pair(positions), layer, positions))
-            start, steps = _pair(after), []
-        elif not isinstance(layer, layers.Identity):
-            steps.append(Step(layer, _pair(positions), _pair(after), _windows(layer, positions)))
-        positions = after
-    drafts.append((start, steps, _pair(positions), None, positions))
+    cutter = _Cutter()
+    draft, _ = cutter.walk(spec.layers, _Draft(None, as_pair(positions), positions), positions)
+    tail = tuple(draft.steps)
+    needed: dict[int | None, set[Offset]] = {}
+    if draft.reads is not None and (
+        not for_variances or any(step.variance is not None for step in flat_steps(tail))
+    ):
+        needed[draft.reads] = {(0, 0)}
     stages: list[Stage] = []
-    needed: tuple[Offset, ...] = ((0, 0),)
-    for start, steps, end, coupling, positions in reversed(drafts):
-        windows = _windows(coupling, positions)
-        scale = (
-            prod(step.windows[0].stride for step in steps),
-            prod(step.windows[1].stride for step in steps),
+    for stage in reversed(cutter.stages):
+        planes = _planes(stage, needed.get(stage.writes, set()))
+        inside = (stage.front, *flat_steps(stage.steps))
+        if for_variances and (
+            planes or any(step is not None and step.variance is not None for step in inside)
+        ):
+            planes |= {(0, 0)}
+        ordered = sorted(planes, key=lambda plane: (plane != (0, 0), plane[1], plane[0]))
+        stages.append(replace(stage, planes=tuple(ordered)))
+        needed.setdefault(stage.reads, set()).update(stages[-1].read_planes)
+    return Stages(tuple(reversed(stages)), tail)
+
+
+def _planes(stage: Stage, needed: set[Offset]) -> set[Offset]:
+    """Return the offsets that a stage must end with for what is needed of what it writes."""
+    height, width = stage.after
+    match stage.exit:
+        case _ if not needed:
+            return set()
+        case layers.Flatten():
+            return {(0, 0)}
+        case layers.GlobalAvgPool() | layers.GlobalSumPool():
+            return {(a, b) for a in range(1 - height, height) for b in range(1 - width, width)}
+        case None:
+            found = needed
+        case _:
+            down, across = stage.windows
+            found = {
+                (down.stride * a + e, across.stride * b + d)
+                for a, b in needed
+                for e in range(1 - down.size, down.size)
+                for d in range(1 - across.size, across.size)
+            }
+    return {plane for plane in found if plane_entries(stage.after, plane)}
+
+
+@dataclass
+class _Draft:
+    """A stage that is being collected."""
+
+    reads: int | None
+    start: Offset
+    positions: Positions
+    front: Step | None = None
+
+    def __post_init__(self) -> None:
+        self.steps: list[Step | Fork] = []
+
+    @property
+    def is_state(self) -> bool:
+        """Whether nothing has happened since a state was read."""
+        return self.reads is not None and not self.steps and self.front is None
+
+
+class _Cutter:
+    """Walks a network and collects its stages, without planes yet."""
+
+    def __init__(self) -> None:
+        self.stages: list[Stage] = []
+        self._states = 0
+        self._variances = 0
+
+    def walk(
+        self, network: Sequence[layers.Layer], draft: _Draft, positions: Positions
+    ) -> tuple[_Draft, Positions]:
+        """Take layers into a draft; return the draft that is open behind them."""
+        for layer in network:
+            after = positions_of(layer, positions)
+            match layer:
+                case layers.Identity():
+                    pass
+                case layers.Residual() | layers.Concat() if not _stays_on_plane(layer, positions):
+                    draft = self._branch(layer, draft, positions, after)
+                case layers.Residual() | layers.Concat():
+                    draft.steps.append(self._fork(layer, positions))
+                case (
+                    layers.AvgPool()
+                    | layers.SumPool()
+                    | layers.CknPool()
+                    | layers.GlobalAvgPool()
+                    | layers.GlobalSumPool()
+                    | layers.Flatten()
+                ):
+                    state = self._close(draft, positions, self._new_state(), layer, after)
+                    draft = _Draft(state, as_pair(after), after)
+                case layers.Conv() if _wraps_or_fills(layer):
+                    state = self._keep(draft, positions)
+                    draft = _Draft(state, as_pair(after), after, self._step(layer, positions))
+                case _:
+                    draft.steps.append(self._step(layer, positions))
+            positions = after
+        return draft, positions
+
+    def _new_state(self) -> int:
+        self._states += 1
+        return self._states - 1
+
+    def _step(self, layer: layers.Layer, positions: Positions) -> Step:
+        variance = self._variances if uses_variances(layer) else None
+        if variance is not None:
+            self._variances += prod(positions)
+        return Step(
+            layer,
+            as_pair(positions),
+            as_pair(positions_of(layer, positions)),
+            windows_of(layer, positions),
+            variance,
         )
-        planes = _planes(coupling, end, windows, needed)
-        stage = Stage(start, tuple(steps), end, scale, coupling, windows, planes)
-        stages.append(stage)
-        needed = stage.start_planes
-    return tuple(reversed(stages))
+
+    def _fork(self, layer: layers.Residual | layers.Concat, positions: Positions) -> Fork:
+        branches = []
+        for branch in layer.branches:
+            draft, _ = self.walk(branch, _Draft(None, as_pair(positions), positions), positions)
+            branches.append(tuple(draft.steps))
+        return Fork(tuple(branches), _branch_weight(layer))
+
+    def _keep(self, draft: _Draft, positions: Positions) -> int:
+        """Return a state with the planes at the end of a draft, as they are."""
+        if draft.is_state:
+            assert draft.reads is not None  # noqa: S101 - that is what is_state says
+            return draft.reads
+        return self._close(draft, positions, self._new_state(), None, positions)
+
+    def _branch(
+        self,
+        layer: layers.Residual | layers.Concat,
+        draft: _Draft,
+        positions: Positions,
+        after: Positions,
+    ) -> _Draft:
+        before, state = self._keep(draft, positions), self._new_state()
+        for number, branch in enumerate(layer.branches):
+            inner, end = self.walk(branch, _Draft(before, as_pair(positions), positions), positions)
+            self._close(
+                inner, end, state, None, after, adds=number > 0, weight=_branch_weight(layer)
+            )
+        return _Draft(state, as_pair(after), after)
+
+    def _close(
+        self,
+        draft: _Draft,
+        positions: Positions,
+        state: int,
+        coupling: Pool | Readout | None,
+        after: Positions,
+        *,
+        adds: bool = False,
+        weight: float = 1.0,
+    ) -> int:
+        steps = tuple(draft.steps)
+        self.stages.append(
+            Stage(
+                reads=draft.reads,
+                writes=state,
+                adds=adds,
+                front=draft.front,
+                before=draft.start,
+                steps=steps,
+                after=as_pair(positions),
+                scale=_strides(steps),
+                exit=coupling,
+                weight=weight,
+                windows=windows_of(coupling, positions),
+                behind=as_pair(after),
+                planes=(),
+            )
+        )
+        return state
 
 
-def _planes(
-    layer: Pool | Readout | None,
-    end: Offset,
-    windows: tuple[Window, Window],
-    needed: tuple[Offset, ...],
-) -> tuple[Offset, ...]:
-    height, width = end
-    if layer is None or isinstance(layer, layers.Flatten):
-        return ((0, 0),)
-    if isinstance(layer, layers.GlobalAvgPool | layers.GlobalSumPool):
-        return tuple((a, b) for a in range(1 - height, height) for b in range(1 - width, width))
-    down, across = windows
-    found = {
-        (down.stride * a + e, across.stride * b + d)
-        for a, b in needed
-        for e in range(1 - down.size, down.size)
-        for d in range(1 - across.size, across.size)
-    }
-    return tuple(sorted(plane for plane in found if plane_entries(end, plane)))
+def _branch_weight(layer: layers.Residual | layers.Concat) -> float:
+    return 1 / len(layer.branches) if isinstance(layer, layers.Concat) else 1.0
 
 
-def _pair(value: object) -> Offset:
-    numbers = value if isinstance(value, tuple) else (value,)
-    first, second = (*numbers, 1, 1)[:2]
-    return int(first), int(second)
+def _wraps_or_fills(layer: layers.Layer) -> bool:
+    return isinstance(layer, layers.Conv) and (
+        layer.padding == "circular" or set(as_pair(layer.fill)) != {1}
+    )
 
 
-def _per_axis(value: object) -> tuple[int, ...]:
-    return value if isinstance(value, tuple) else ()
-
-
-def _windows(layer: layers.Layer | None, positions: Positions) -> tuple[Window, Window]:
-    found: list[Window] = []
-    if isinstance(layer, layers.CknPool):
-        factor = layer.factor or layer.subsampling
-        sizes = {
-            "gaussian": 2 * factor + 1, "average": factor, "strided": layer.subsampling + 1
-        }  # fmt: skip
-        found = [Window(sizes[layer.kind], layer.subsampling, 0) for _ in positions]
-    elif isinstance(layer, layers.Conv | layers.AvgPool | layers.SumPool):
-        if isinstance(layer, layers.Conv):
-            taps, dilations = _per_axis(layer.size), _per_axis(layer.dilation)
+def _strides(steps: Sequence[Step | Fork]) -> Offset:
+    """Return the product of the strides of steps, of which all branches of a fork have one."""
+    down = across = 1
+    for step in steps:
+        if isinstance(step, Fork):
+            first, second = _strides(step.branches[0])
         else:
-            taps, dilations = _per_axis(layer.window), (1,) * len(positions)
-        padding = resolve_padding(layer, positions)
-        axes = zip(taps, _per_axis(layer.strides), dilations, padding, strict=True)
-        found = [Window(*axis[:2], axis[3][0], axis[2], axis[3][1]) for axis in axes]
-    first, second = (*found, Window(1, 1, 0), Window(1, 1, 0))[:2]
-    return first, second
+            first, second = (window.stride for window in step.windows)
+        down, across = down * first, across * second
+    return down, across
+
+
+def _stays_on_plane(layer: layers.Residual | layers.Concat, positions: Positions) -> bool:
+    """Return whether all branches take a plane to the same plane."""
+    strides = {_plane_strides(branch, positions) for branch in layer.branches}
+    return len(strides) == 1 and None not in strides
+
+
+def _plane_strides(network: Sequence[layers.Layer], positions: Positions) -> Offset | None:
+    """Return the strides of layers that map planes to planes, None where some do not."""
+    down = across = 1
+    for layer in network:
+        if isinstance(layer, Pool | Readout) or _wraps_or_fills(layer):
+            return None
+        if isinstance(layer, layers.Residual | layers.Concat):
+            if not _stays_on_plane(layer, positions):
+                return None
+            strides = _plane_strides(layer.branches[0], positions)
+        else:
+            first, second = (window.stride for window in windows_of(layer, positions))
+            strides = (first, second)
+        if strides is None:
+            return None
+        down, across = down * strides[0], across * strides[1]
+        positions = positions_of(layer, positions)
+    return down, across

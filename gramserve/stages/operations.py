@@ -11,39 +11,8 @@ from math import prod
 
 from gramserve.spec import KernelSpec, infer_shapes, layers
 from gramserve.spec.shapes import Positions, positions_of
-from gramserve.stages.cone import cut_stages, find_unstaged, plane_entries
-
-_COSINE = 8
-"""Cosine, sine and angle of an entry from covariance and variances."""
-
-_DUALS: dict[type[layers.LayerModel], int] = {
-    layers.Relu: _COSINE + 5,
-    layers.LeakyRelu: _COSINE + 6,
-    layers.AbRelu: _COSINE + 6,
-    layers.Abs: _COSINE + 6,
-    layers.ArcCosine: _COSINE + 10,
-    layers.Erf: 8,
-    layers.SigmoidLike: 8,
-    layers.Gelu: _COSINE + 20,
-    layers.Sign: _COSINE + 2,
-    layers.Step: _COSINE + 2,
-    layers.Sin: 10,
-    layers.Cos: 10,
-    layers.Rbf: 6,
-    layers.Exp: 5,
-    layers.Gaussian: 8,
-    layers.Gabor: 20,
-    layers.Monomial: 16,
-    layers.Polynomial: 32,
-    layers.Hermite: 4,
-    layers.Identity: 0,
-    layers.ExpNormalized: 8,
-    layers.Power: 7,
-    layers.Square: 1,
-    layers.Linear: 1,
-    layers.LayerNorm: 3,
-}
-"""Operations an entry of the NNGP dual of every activation."""
+from gramserve.stages.activations import DUAL_OPERATIONS, uses_variances
+from gramserve.stages.cone import Fork, Step, cut_stages, flat_steps, plane_entries
 
 _SLOPE = 4
 """Further operations an entry for a derivative dual and its product with the tangent kernel."""
@@ -64,8 +33,7 @@ class PairCost:
     variances: int
     """Variances that are kept of an item."""
     plane_operations: int
-    """Operations on the offset planes that the readout needs; all of them where a network is
-    not cut into planes."""
+    """Operations on the offset planes that the readout needs."""
 
 
 def _layer_operations(
@@ -88,7 +56,7 @@ def _layer_operations(
         case layers.Numeric():
             each = inputs * layer.degree**2 * 2
         case _:
-            return inputs * (_DUALS[type(layer)] + _SLOPE * (states - 1))
+            return inputs * (DUAL_OPERATIONS[type(layer)] + _SLOPE * (states - 1))
     return each * states
 
 
@@ -128,25 +96,6 @@ class _Tally:
             positions = after
         self.largest = max(self.largest, prod(positions) ** 2)
         return positions
-
-
-def uses_variances(layer: layers.LayerModel) -> bool:
-    """Return whether a layer's dual needs the variances of both items.
-
-    Parameters
-    ----------
-    layer : LayerModel
-        Any layer.
-
-    Returns
-    -------
-    bool
-        True for activations other than those that are functions of the covariance alone.
-    """
-    alone = layers.Identity | layers.Square | layers.Linear
-    return (type(layer) in _DUALS or isinstance(layer, layers.Numeric)) and not isinstance(
-        layer, alone
-    )
 
 
 def branch_depth(network: Sequence[layers.Layer]) -> int:
@@ -211,32 +160,49 @@ def count_operations(spec: KernelSpec, item_shape: Sequence[int]) -> PairCost:
         branch_depth=branch_depth(spec.layers),
         input_operations=inner,
         variances=tally.variances,
-        plane_operations=(
-            _count_on_planes(spec, item_shape, states)
-            if positions and find_unstaged(spec) is None
-            else inner + tally.operations
-        ),
+        plane_operations=_count_on_planes(spec, item_shape, states),
     )
 
 
 def _count_on_planes(spec: KernelSpec, item_shape: Sequence[int], states: int) -> int:
     """Return the operations of one pair on the planes that are needed, dense counts in part."""
-    stages = cut_stages(spec, item_shape)
-    start = stages[0].before
-    operations = 2 * item_shape[-1] * _entries(start, stages[0].start_planes)
-    for stage, behind in zip(
-        stages, [*(later.before for later in stages[1:]), (1, 1)], strict=True
-    ):
-        planes = stage.start_planes
-        for step in stage.steps:
-            down, across = (window.stride for window in step.windows)
-            planes = tuple((a // down, b // across) for a, b in planes)
-            dense = _layer_operations(step.layer, step.before, step.after, states)
-            operations += dense * _entries(step.after, planes) // prod(step.after) ** 2
+    network = cut_stages(spec, item_shape)
+    operations = 0 if network.stages else 2 * item_shape[-1]
+    for stage in network.stages:
+        if stage.reads is None:
+            operations += 2 * item_shape[-1] * _entries(stage.before, stage.start_planes)
+        if stage.front is not None:
+            operations += _on_planes(stage.front, stage.start_planes, states)
+        operations += _count_steps(stage.steps, stage.start_planes, states)
         if stage.exit is not None:
-            dense = _layer_operations(stage.exit, stage.after, behind, states)
-            operations += dense * _entries(stage.after, planes) // prod(stage.after) ** 2
+            dense = _layer_operations(stage.exit, stage.after, stage.behind, states)
+            operations += dense * _entries(stage.after, stage.planes) // prod(stage.after) ** 2
+        else:
+            operations += 2 * states * _entries(stage.after, stage.planes)
+    return operations + _count_steps(network.tail, ((0, 0),), states)
+
+
+def _count_steps(
+    steps: Sequence[Step | Fork], planes: Sequence[tuple[int, int]], states: int
+) -> int:
+    operations = 0
+    for step in steps:
+        if isinstance(step, Fork):
+            operations += sum(_count_steps(branch, planes, states) for branch in step.branches)
+            inner = list(flat_steps(step.branches[0]))
+        else:
+            inner = [step]
+        for each in inner:
+            down, across = (window.stride for window in each.windows)
+            planes = tuple((a // down, b // across) for a, b in planes)
+        if not isinstance(step, Fork):
+            operations += _on_planes(step, planes, states)
     return operations
+
+
+def _on_planes(step: Step, planes: Sequence[tuple[int, int]], states: int) -> int:
+    dense = _layer_operations(step.layer, step.before, step.after, states)
+    return dense * _entries(step.after, planes) // prod(step.after) ** 2
 
 
 def _entries(positions: tuple[int, int], planes: Iterable[tuple[int, int]]) -> int:

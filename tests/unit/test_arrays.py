@@ -6,7 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from gramserve.arrays import keep_freed_memory, namespace_of, physical_memory_bytes, to_host
+from gramserve.arrays import keep_freed_memory, namespace_of, to_host
+from gramserve.machine import physical_memory_bytes, usable_cores
 
 
 @pytest.mark.parametrize("array", [np.ones(3), np.ones(3, np.float32)[::2], [1, 2], 3.0])
@@ -21,6 +22,7 @@ def test_host_arrays_are_not_copied():
 
 def test_memory_is_a_plausible_number_of_bytes():
     assert 2**27 < physical_memory_bytes() < 2**50
+    assert 1 <= usable_cores() <= 2**16
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the setting is one of glibc")

@@ -1,78 +1,114 @@
-"""Arc-cosine kernels of order 0 and 1 without an inverse cosine.
+"""Dual activations of vectors: ``S' = k(S, q, q')`` and the slope ``kd`` of the tangent kernel.
 
-With ``t = |c|``,
+All have one signature: ``S``; ``n = sqrt(q)`` and ``i = 1 / n`` (0 where n is 0) of the one item
+and of the others; four parameters of the layer, which :mod:`gramserve.kernels.cpu.program`
+writes, the rounding of a cosine, and a degree. A cosine closer to 1 or -1 than its rounding is
+taken for that: the arc-cosine kernel of order 0 has an infinite slope there.
 
-``k1(c) = max(c, 0) + (1 - t)^(3/2) Q(t)``, and ``k0(c) = 1 - r`` for ``c >= 0``, else ``r``, with
-``r = sqrt(1 - t) R(t)``,
-
-where ``Q`` and ``R`` are smooth on [0, 1]. They are replaced by the polynomials in ``z = 2 t - 1``
-that interpolate them at Chebyshev nodes: of degree 6 and 8 with errors of 6e-9 and 1e-9 for
-float32, of degree 16 and 17 with errors below 1e-15 for float64.
+The formulas and their sources are those of :mod:`gramserve.kernels.duals`.
 """
 
-from collections.abc import Callable
-from typing import Any
+from numba import njit
 
-from numba import njit, types
-from numba.extending import overload
-
-from gramserve.kernels.cpu.lanes import fill, multiply_add
-
-_Q_SINGLE = (
-    0.30829228044264445, -0.008966130154697756, 0.000890718894638815, -0.00013084470790127733,
-    2.34958196852924e-05, -5.244292094891801e-06, 1.1661649061979816e-06,
-)  # fmt: skip
-_R_SINGLE = (
-    0.4714045207910317, -0.024196664892044622, 0.0035107370368544816, -0.0006842032428773173,
-    0.00015347477843660222, -3.697699993363083e-05, 9.494992020295404e-06,
-    -3.0747999841861335e-06, 8.511454868708706e-07,
-)  # fmt: skip
-_Q_DOUBLE = (
-    0.30829228044264445, -0.008966100127064856, 0.0008907115156900686, -0.00013108305401426677,
-    2.3554361915848034e-05, -4.778718947566184e-06, 1.0519811059194532e-06,
-    -2.4557450593746455e-07, 5.991619762168381e-08, -1.512847834222138e-08,
-    3.927456958978877e-09, -1.047970852986887e-09, 2.8370197072329464e-10,
-    -7.26229676873235e-11, 2.018344964426157e-11, -8.772855479028666e-12, 2.516748331763922e-12,
-)  # fmt: skip
-_R_DOUBLE = (
-    0.47140452079103173, -0.024196673349042873, 0.0035107394669240603, -0.0006840911906741375,
-    0.00015344258607794784, -3.7373560893145415e-05, 9.608872696899973e-06,
-    -2.5667037667385478e-06, 7.053910409347595e-07, -1.9816136621258433e-07,
-    5.6621601372562854e-08, -1.641861921615917e-08, 4.8660638964077375e-09,
-    -1.4427349958364108e-09, 3.8346055376834573e-10, -1.1514610998963578e-10,
-    6.037907764934128e-11, -1.8480037280753025e-11,
-)  # fmt: skip
+from gramserve.kernels.cpu.elementary import arcsine, clipped, exponential, q_of, r_of
+from gramserve.kernels.cpu.lanes import JIT, magnitude, multiply_add, root, spread, where_less
 
 
-def _horner(coefficients: tuple[float, ...]) -> Any:
-    """Compile a polynomial, one multiply-add per coefficient and no loop."""
-    step: Any = njit(lambda array, z: fill(array, coefficients[-1]))
-    for number in coefficients[-2::-1]:
-        step = _next(step, number)
-    return step
+@njit(**JIT)
+def _orders(c, tiny):
+    """Return the arc-cosine kernels of order 1 and 0, normalised to 1 at c = 1."""
+    zero = spread(c, 0.0)
+    rest = 1.0 - magnitude(c)
+    # Also where rounding took the cosine beyond 1.
+    rest = where_less(rest, tiny, zero, rest)
+    w = root(rest)
+    first = multiply_add(rest * w, q_of(rest), where_less(zero, c, c, zero))
+    r = w * r_of(rest)
+    return first, where_less(c, zero, r, 1.0 - r)
 
 
-def _next(inner: Any, number: float) -> Any:
-    return njit(lambda array, z: multiply_add(inner(array, z), z, fill(array, number)))
+@njit(**JIT)
+def ramp(s, n, i, n2, i2, a, b, e, f, tiny, m):
+    """Return ``a n k1(c)``: the rectifier, and the arc-cosine kernel of order 1."""
+    first, step = _orders(s * i * i2, tiny)
+    return first * (n * n2) * a, step * a
 
 
-def q_of(array: Any, z: Any) -> Any:
-    """Return ``Q`` in the dtype of an array; compiled code only."""
-    raise NotImplementedError
+@njit(**JIT)
+def bent(s, n, i, n2, i2, a, b, e, f, tiny, m):
+    """Return ``a n k1(c) + b S``: piecewise linear activations."""
+    first, step = _orders(s * i * i2, tiny)
+    return multiply_add(s, b, first * (n * n2) * a), multiply_add(step, a, b)
 
 
-def r_of(array: Any, z: Any) -> Any:
-    """Return ``R`` in the dtype of an array; compiled code only."""
-    raise NotImplementedError
+@njit(**JIT)
+def stair(s, n, i, n2, i2, a, b, e, f, tiny, m):
+    """Return ``a k0(c)``: the step function."""
+    return _orders(s * i * i2, tiny)[1] * a, spread(s, 0.0)
 
 
-def _teach(function: Callable[..., Any], single: Any, double: Any) -> None:
-    def choose(array, z):  # type: ignore[no-untyped-def] # Numba compares signatures
-        chosen = single if array.dtype == types.float32 else double
-        return lambda array, z: chosen(array, z)
+@njit(**JIT)
+def ramp_squared(s, n, i, n2, i2, a, b, e, f, tiny, m):
+    """Return ``a n^2 (3 k1 c + k0 (1 - c^2))``: the arc-cosine kernel of order 2."""
+    c = clipped(s * i * i2)
+    first, step = _orders(c, tiny)
+    norm = n * n2
+    # 1 - c^2 from 1 - |c|, which is exact near 1.
+    rest = (1.0 - magnitude(c)) * (1.0 + magnitude(c))
+    value = multiply_add(first * c, spread(s, 3.0), step * rest)
+    return value * norm * norm * a, first * norm * (4.0 * a)
 
-    overload(function)(choose)
+
+@njit(**JIT)
+def error_function(s, n, i, n2, i2, a, b, e, f, tiny, m):
+    """Return ``a asin(b S / h) + e`` and ``f / leg``, with ``h^2 = (1 + b q)(1 + b q')``.
+
+    ``leg^2 = h^2 - (b S)^2 = 1 + b (q + q') + (b n sin theta)^2``: no term cancels. Everything
+    is divided by the larger norm first where that is above 1, so that no square overflows.
+    """
+    one = spread(s, 1.0)
+    c = clipped(s * i * i2)
+    size = magnitude(c)
+    sine = 1.0 - size
+    sine = where_less(sine, tiny, spread(s, 0.0), sine) * (1.0 + size)
+    larger = where_less(n, n2, n2, n)
+    larger = where_less(larger, one, one, larger)
+    shrink = one / larger
+    mine, theirs = n * shrink, n2 * shrink
+    # All three in units of larger: leg, h and b |S|.
+    cross = b * mine * n2
+    square = shrink * shrink + b * (mine * mine + theirs * theirs) + cross * cross * sine
+    leg = root(square)
+    opposite = cross * size
+    whole = root(multiply_add(opposite, opposite, square))
+    t = opposite / whole
+    rest = square / (whole * (whole + opposite))
+    angle = arcsine(where_less(one, t, one, t), rest)
+    angle = where_less(c, spread(s, 0.0), spread(s, 0.0) - angle, angle)
+    return multiply_add(angle, a, e), f * shrink / leg
 
 
-_teach(q_of, _horner(_Q_SINGLE), _horner(_Q_DOUBLE))
-_teach(r_of, _horner(_R_SINGLE), _horner(_R_DOUBLE))
+@njit(**JIT)
+def exponential_of_cosine(s, n, i, n2, i2, a, b, e, f, tiny, m):
+    """Return ``n exp(a c + b)``, and ``a exp(a c + b)``."""
+    value = exponential(multiply_add(s * i * i2, a, b))
+    return value * (n * n2), value * a
+
+
+@njit(**JIT)
+def power_of_cosine(s, n, i, n2, i2, a, b, e, f, tiny, m):
+    """Return ``n c^m`` and ``m c^(m - 1)``."""
+    c = clipped(s * i * i2)
+    value = spread(s, 1.0)
+    for _ in range(m - 1):
+        value = value * c
+    slope = value * a
+    if m > 0:
+        value = value * c
+    return value * (n * n2), slope
+
+
+@njit(**JIT)
+def square(s, n, i, n2, i2, a, b, e, f, tiny, m):
+    """Return ``S^2`` and ``2 S``."""
+    return s * s, s + s

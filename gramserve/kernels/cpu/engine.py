@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -9,20 +11,34 @@ from numpy.typing import NDArray
 
 from gramserve.errors import NonFiniteKernelError
 from gramserve.kernels.cpu.program import Program, find_unsupported, write_program
+from gramserve.kernels.cpu.run import (
+    VECTOR_BYTES,
+    Block,
+    aligned,
+    evaluate_block,
+    evaluate_tail,
+    lanes_of,
+    rows_at_once,
+)
+from gramserve.kernels.cpu.self_pairs import record_variances
 from gramserve.kernels.items import Items, label_items
 from gramserve.kernels.precision import result_dtype, working_dtype
 from gramserve.kernels.reference import ReferenceEngine
-from gramserve.spec import KernelName, KernelSpec, Precision, infer_shapes
+from gramserve.kernels.variances import check_variances, variance_places
+from gramserve.spec import KernelName, KernelSpec, Precision, infer_shapes, input_positions
+from gramserve.stages import count_operations, cut_stages, flat_steps
 
-_VECTOR_BYTES = 64
 
-_COSINE_ROUNDING = 5.0
-"""Error of a cosine near 1 after some layers, in units of the machine epsilon."""
+@lru_cache(maxsize=32)
+def _program(spec: KernelSpec, item_shape: tuple[int, ...], *, for_variances: bool) -> Program:
+    """Write a program, or find it: large networks take some tenths of a second."""
+    count = count_operations(spec, item_shape).variances
+    return write_program(spec, item_shape, count, for_variances=for_variances)
 
 
 @dataclass(frozen=True)
 class CpuEngine:
-    """Numba, offset planes, vectors of items; "mixed" is float64 rounded to float32."""
+    """Numba, offset planes, vectors of items."""
 
     name: str = "cpu"
     device: str = "cpu"
@@ -31,24 +47,79 @@ class CpuEngine:
 
     def refusal(self, spec: KernelSpec, precision: Precision) -> str | None:  # noqa: ARG002
         """Return why the engine cannot run a kernel, or None if it can."""
-        return find_unsupported(spec)
+        return find_unsupported(spec.layers)
 
     def pair_bytes(self, spec: KernelSpec, item_shape: Sequence[int], precision: Precision) -> int:
-        """Return the temporary memory of one pair of items, in bytes.
-
-        That of the dense evaluation, which the variances take; planes take less.
-        """
-        return self._dense.pair_bytes(spec, item_shape, precision)
+        """Return the temporary memory of one thread, in bytes: planes, states, and a group."""
+        shape = tuple(item_shape)
+        program = _program(spec, shape, for_variances=False)
+        early, late = _dtypes(precision, program)
+        ntk = "ntk" in spec.kernels
+        rooms = 1 + (early != late)
+        planes = rooms * sum(program.room(ntk=ntk)) * VECTOR_BYTES
+        numbers = prod(shape) + 5 * int(program.gains.shape[1])
+        sides = numbers * (2 * VECTOR_BYTES + rows_at_once(program, early) * early.itemsize)
+        sides *= rooms + (early != late)  # twice as long in float64
+        own = _own_bytes(_program(spec, shape, for_variances=True), shape)
+        return max(planes + sides, own)
 
     def variance_length(self, spec: KernelSpec, item_shape: Sequence[int]) -> int:
-        """Return how many variances an item has: those of the reference engine."""
+        """Return how many variances an item has: all layers' ``q``, in the layers' order."""
         return self._dense.variance_length(spec, item_shape)
 
     def variances(
-        self, spec: KernelSpec, values: NDArray[Any], precision: Precision, *, memory_bytes: int
+        self,
+        spec: KernelSpec,
+        values: NDArray[Any],
+        precision: Precision,
+        *,
+        memory_bytes: int,
+        threads: int = 1,
     ) -> NDArray[Any]:
-        """Return the variances of every item, as the reference engine computes them."""
-        return self._dense.variances(spec, values, precision, memory_bytes=memory_bytes)
+        """Return the variances of every item, from the planes that they need.
+
+        Computed in float64 whatever the precision: errors in them spoil whole rows.
+
+        Parameters
+        ----------
+        spec : KernelSpec
+            The kernel.
+        values : ndarray, (n, *item_shape)
+            The items.
+        precision : {"float32", "mixed", "float64"}
+            Decides the dtype of the result.
+        memory_bytes : int
+            Temporary memory allowed, in bytes. Where the planes do not fit, the reference engine
+            takes over.
+        threads : int
+            Threads that share the items, at most.
+
+        Returns
+        -------
+        ndarray, (n, V)
+            float32 for "float32", else float64.
+
+        Raises
+        ------
+        NonFiniteKernelError
+            When a variance is NaN or infinite; names the layer and the first bad item.
+        """
+        item_shape = values.shape[1:]
+        infer_shapes(spec, item_shape)
+        program = _program(spec, item_shape, for_variances=True)
+        length = self.variance_length(spec, item_shape)
+        needed = _own_bytes(program, item_shape)
+        if needed > memory_bytes:
+            return self._dense.variances(spec, values, precision, memory_bytes=memory_bytes)
+        threads = max(1, min(threads, memory_bytes // needed))
+        found = np.empty((len(values), length))
+        if length:
+            record_variances(program, values, found, threads)
+        with np.errstate(over="ignore"):  # what overflows here is found below
+            found = found.astype(working_dtype(precision))
+        places = variance_places(spec.layers, input_positions(spec, item_shape))
+        check_variances(found, places, 0, precision)
+        return found
 
     def evaluate(
         self,
@@ -58,6 +129,7 @@ class CpuEngine:
         precision: Precision,
         *,
         memory_bytes: int,
+        threads: int = 1,
     ) -> dict[KernelName, NDArray[Any]]:
         """Return all kernels asked for, of every row item with every column item.
 
@@ -68,10 +140,12 @@ class CpuEngine:
         rows, columns : Items
             n and m items of one shape.
         precision : {"float32", "mixed", "float64"}
-            How to compute.
+            How to compute. "mixed" takes float64 from the first pool on.
         memory_bytes : int
-            Temporary memory allowed, in bytes. Where the planes do not fit, the reference engine
-            takes the block, in batches that do.
+            Temporary memory allowed, in bytes. Fewer threads run where it is not enough for all;
+            where it is not enough for one, the reference engine takes the block.
+        threads : int
+            Threads that share the block, at most.
 
         Returns
         -------
@@ -85,28 +159,32 @@ class CpuEngine:
         """
         item_shape = rows.values.shape[1:]
         infer_shapes(spec, item_shape)
-        dtype = working_dtype(precision)
-        program = write_program(spec, item_shape)
-        has_tangent = "ntk" in spec.kernels
-        if sum(program.room(ntk=has_tangent)) * _VECTOR_BYTES > memory_bytes:
+        program = _program(spec, item_shape, for_variances=False)
+        needed = self.pair_bytes(spec, item_shape, precision)
+        if needed > memory_bytes:
             return self._dense.evaluate(spec, rows, columns, precision, memory_bytes=memory_bytes)
-        mine, yours = label_items(rows, columns)
-        is_symmetric = np.array_equal(mine, yours)
-        run = _Run(program, rows, dtype, item_shape[-1], ntk=has_tangent)
-        values = {name: np.empty((len(rows), len(columns)), dtype) for name in ("nngp", "ntk")}
-        for start in range(0, len(columns), run.lanes):
-            # A group that is not full repeats its last item.
-            group = np.minimum(np.arange(start, start + run.lanes), len(columns) - 1)
-            part = slice(start, min(start + run.lanes, len(columns)))
-            last = part.stop if is_symmetric else len(rows)
-            same = mine[:last, None] == yours[None, group]
-            nngp, ntk = run.evaluate(columns, group, same)
-            values["nngp"][:last, part] = nngp[:, : part.stop - start]
-            values["ntk"][:last, part] = ntk[:, : part.stop - start]
+        early, late = _dtypes(precision, program)
+        has_tangent = "ntk" in spec.kernels
+        filled = -(-len(columns) // lanes_of(early)) * lanes_of(early)
+        block = Block(
+            program, rows, columns, *label_items(rows, columns), early, late, has_tangent,
+            aligned((2 if has_tangent else 1, len(rows), filled), late),
+        )  # fmt: skip
+        first_variance = 0
+        if len(program.stages):
+            evaluate_block(block, max(1, min(threads, memory_bytes // needed)))
+            first_variance = _variances_before_tail(spec, item_shape)
+        else:
+            left, right = (part.values.astype(late) for part in (rows, columns))
+            product = left @ right.T
+            if program.channel_scale != 1:
+                product *= late.type(program.channel_scale)
+            block.values[0, :, : len(columns)] = product
+        evaluate_tail(block, first_variance, has_tangent=bool(len(program.stages)))
         result: dict[KernelName, NDArray[Any]] = {}
         for name in spec.kernels:
-            gram = values[name]
-            if is_symmetric:
+            gram = block.values[int(name == "ntk"), :, : len(columns)]
+            if block.is_symmetric:
                 gram = np.triu(gram) + np.triu(gram, 1).T
             with np.errstate(over="ignore"):  # what overflows here is found below
                 result[name] = gram.astype(result_dtype(precision))
@@ -145,50 +223,22 @@ class CpuEngine:
         )
 
 
-class _Run:
-    """The rows of one block, and the room to take them through a program."""
-
-    def __init__(
-        self, program: Program, rows: Items, dtype: np.dtype[Any], channels: int, *, ntk: bool
-    ) -> None:
-        self.lanes = _VECTOR_BYTES // dtype.itemsize
-        self._program, self._dtype, self._channels, self._ntk = program, dtype, channels, ntk
-        self._x = np.ascontiguousarray(rows.values.reshape(len(rows), -1), dtype)
-        self._roots = [np.ascontiguousarray(part, dtype) for part in _roots(rows.variances)]
-        self._floats = program.floats.astype(dtype)
-        self._floats[1] = _COSINE_ROUNDING * np.finfo(dtype).eps
-        self._room = [np.zeros(size * self.lanes, dtype) for size in program.room(ntk=ntk)]
-
-    def evaluate(
-        self, columns: Items, group: NDArray[np.intp], same: NDArray[np.bool]
-    ) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Return (rows, lanes) values of both kernels, as many rows as ``same`` has."""
-        # Numba takes a second to import, and compiled code some milliseconds to load.
-        from gramserve.kernels.cpu.planes import evaluate_group  # noqa: PLC0415
-
-        program, dtype = self._program, self._dtype
-        flat = columns.values[group].reshape(len(group), -1)
-        y = np.ascontiguousarray(flat.T, dtype).ravel()
-        ny, iy = (
-            np.ascontiguousarray(part.T, dtype).ravel() for part in _roots(columns.variances[group])
-        )
-        nngp, ntk = (np.zeros((len(same), self.lanes), dtype) for _ in range(2))
-        marks, other = same.astype(dtype), np.zeros(self.lanes, dtype)
-        for row in range(len(same)):
-            evaluate_group(
-                program.ops, program.stages, program.planes, program.tables, self._floats,
-                self._x[row], self._roots[0][row], self._roots[1][row], y, ny, iy,
-                marks[row], other, *self._room, self.lanes, program.margin, self._channels,
-                self._ntk, nngp[row], ntk[row],
-            )  # fmt: skip
-        return nngp, ntk
+def _own_bytes(program: Program, item_shape: Sequence[int]) -> int:
+    """Return what one thread needs for variances, in bytes."""
+    numbers = prod(item_shape) + 3 * int(program.gains.shape[1])
+    return (sum(program.room(ntk=False)) + numbers) * VECTOR_BYTES
 
 
-def _roots(variances: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return ``sqrt(q)`` and its inverse, 0 where q is 0; one zero where there are none."""
-    if not variances.shape[1]:
-        nothing = np.zeros((len(variances), 1))
-        return nothing, nothing
-    roots = np.sqrt(variances.astype(np.float64))
-    inverse = np.divide(1, roots, out=np.zeros_like(roots), where=roots > 0)
-    return roots, inverse
+def _dtypes(precision: Precision, program: Program) -> tuple[np.dtype[Any], np.dtype[Any]]:
+    """Return the dtypes before the first pool or readout and behind it."""
+    late = np.dtype(np.float32 if precision == "float32" else np.float64)
+    if precision == "mixed" and len(program.stages):
+        return np.dtype(np.float32), late
+    return late, late
+
+
+def _variances_before_tail(spec: KernelSpec, item_shape: Sequence[int]) -> int:
+    """Return how many variances belong to layers that stages hold."""
+    tail = cut_stages(spec, item_shape).tail
+    found = [step.variance for step in flat_steps(tail) if step.variance is not None]
+    return min(found, default=0)

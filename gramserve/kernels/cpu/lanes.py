@@ -12,9 +12,20 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.core.datamodel import models
-from numba.extending import intrinsic, overload, register_model
+from numba.core.imputils import lower_builtin
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import intrinsic, register_model
 
 VECTOR_BYTES = 64
+
+JIT: dict[str, Any] = {
+    "nogil": True,
+    "error_model": "numpy",
+    # Called from compiled code alone.
+    "no_cpython_wrapper": True,
+    "no_cfunc_wrapper": True,
+}
+"""How everything here is compiled."""
 
 
 class Lanes(types.Type):
@@ -69,6 +80,29 @@ def load(_, array, index):
 
 
 @intrinsic
+def take(_, array, index):
+    """Return the number at an index of a flat array in all lanes, or a row of a table of vectors.
+
+    So one function serves one item against a group and every item of a group against itself.
+    """
+    lanes = _LANES[array.dtype]
+
+    def generate(context, builder, signature, arguments):
+        vector = _vector(context, lanes)
+        place = arguments[1]
+        if array.ndim == 2:
+            place = builder.mul(place, ir.Constant(place.type, lanes.count))
+            arguments = (arguments[0], place)
+            value = builder.load(_address(context, builder, signature, arguments, vector))
+            value.align = array.dtype.bitwidth // 8
+            return value
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        return _broadcast(builder, vector, builder.load(builder.gep(data, [place])))
+
+    return lanes(array, types.intp), generate
+
+
+@intrinsic
 def store(_, array, index, value):
     """Write a vector to an element of a flat array and those after it."""
 
@@ -95,19 +129,10 @@ def fill(_, array, scalar):
     return lanes(array, scalar), generate
 
 
-def _arithmetic(name):
-    @intrinsic
-    def operate(_, left, right):
-        def generate(context, builder, signature, arguments):
-            return getattr(builder, name)(*arguments, flags=("contract",))
-
-        return left(left, right), generate
-
-    return operate
-
-
 @intrinsic
-def _spread(_, like, scalar):
+def spread(_, like, scalar):
+    """Return a vector of one number, of the type of another vector."""
+
     def generate(context, builder, signature, arguments):
         number = context.cast(builder, arguments[1], signature.args[1], like.scalar)
         return _broadcast(builder, _vector(context, like), number)
@@ -115,17 +140,35 @@ def _spread(_, like, scalar):
     return like(like, scalar), generate
 
 
-def _teach(symbol, operate):
-    def resolve(left, right):
-        if isinstance(left, Lanes) and isinstance(right, Lanes):
-            return lambda left, right: operate(left, right)
-        if isinstance(left, Lanes) and isinstance(right, types.Number):
-            return lambda left, right: operate(left, _spread(left, right))
-        if isinstance(right, Lanes) and isinstance(left, types.Number):
-            return lambda left, right: operate(_spread(right, left), right)
-        return None
+def _operate(symbol, name):
+    """Teach an operator vectors, and vectors with numbers: in place, without a call."""
 
-    overload(symbol)(resolve)
+    @infer_global(symbol)
+    class _Operation(AbstractTemplate):
+        def generic(self, args, kws):
+            left, right = args
+            if isinstance(left, Lanes) and (left == right or isinstance(right, types.Number)):
+                return signature(left, left, right)
+            if isinstance(right, Lanes) and isinstance(left, types.Number):
+                return signature(right, left, right)
+            return None
+
+    def generate(context, builder, signature, arguments):
+        vector = _vector(context, signature.return_type)
+        operands = [
+            value
+            if isinstance(kind, Lanes)
+            else _broadcast(
+                builder,
+                vector,
+                context.cast(builder, value, kind, signature.return_type.scalar),
+            )
+            for kind, value in zip(signature.args, arguments, strict=True)
+        ]
+        return getattr(builder, name)(*operands, flags=("contract",))
+
+    for kinds in ((Lanes, Lanes), (Lanes, types.Number), (types.Number, Lanes)):
+        lower_builtin(symbol, *kinds)(generate)
 
 
 for _symbol, _name in (
@@ -134,7 +177,7 @@ for _symbol, _name in (
     (operator.mul, "fmul"),
     (operator.truediv, "fdiv"),
 ):
-    _teach(_symbol, _arithmetic(_name))
+    _operate(_symbol, _name)
 
 
 def _llvm(name, builder, vector, count):
@@ -170,6 +213,39 @@ def multiply_add(_, factor, other, term):
     return factor(factor, other, term), generate
 
 
+def polynomial(coefficients):
+    """Return a function of vectors: one multiply-add per coefficient of their dtype.
+
+    Parameters
+    ----------
+    coefficients : dict
+        Numba scalar type to coefficients, the constant first.
+
+    Returns
+    -------
+    callable
+        For compiled code.
+    """
+
+    @intrinsic
+    def apply(_, value):
+        def generate(context, builder, signature, arguments):
+            vector = _vector(context, signature.args[0])
+            fma = _llvm("fma", builder, vector, 3)
+            constants = [
+                ir.Constant(vector, [float(number)] * vector.count)
+                for number in coefficients[signature.args[0].scalar]
+            ]
+            total = constants[-1]
+            for constant in constants[-2::-1]:
+                total = builder.call(fma, [total, arguments[0], constant])
+            return total
+
+        return value(value), generate
+
+    return apply
+
+
 def _choice(comparison):
     @intrinsic
     def choose(_, left, right, yes, no):
@@ -183,3 +259,27 @@ def _choice(comparison):
 
 
 where_less = _choice("<")
+
+
+@intrinsic
+def times_power_of_two(_, value, power):
+    """Return ``value 2^k`` where the last bits of ``power`` are the integer ``k``.
+
+    They are when ``power`` is ``k`` plus 1.5 times the first number whose neighbours are one
+    apart: :data:`ROUNDER`.
+    """
+
+    def generate(context, builder, signature, arguments):
+        vector = _vector(context, signature.args[0])
+        bits = 32 if isinstance(vector.element, ir.FloatType) else 64
+        integers = ir.VectorType(ir.IntType(bits), vector.count)
+        shift = ir.Constant(integers, [23 if bits == 32 else 52] * vector.count)
+        exponent = builder.shl(builder.bitcast(arguments[1], integers), shift)
+        total = builder.add(builder.bitcast(arguments[0], integers), exponent)
+        return builder.bitcast(total, vector)
+
+    return value(value, power), generate
+
+
+ROUNDER = {types.float32: 1.5 * 2**23, types.float64: 1.5 * 2**52}
+"""A number that rounds what is added to it to an integer."""

@@ -1,215 +1,421 @@
-"""One item against a group of items: all stages, plane by plane.
+"""What happens to one plane: loops over its rows and columns, one vector of items an entry.
 
-The tables that steer this are made by :mod:`gramserve.kernels.cpu.program`, which says what
-their columns mean.
+Arrays are flat. ``at`` is the element where a plane begins, its rows follow each other without
+gaps, and neighbours are ``lanes`` elements apart. The fast convolution writes every row where the
+row above it was, so that a plane moves up by one row, needs no second buffer and stays in the
+first cache; ``blank`` is where a row of zeros lies, which stands above the first row and below
+the last.
+
+The one item's numbers are read by :func:`gramserve.kernels.cpu.lanes.take`: broadcast where its
+array is flat, vectors where it is a table.
 """
 
 from numba import njit
 
-from gramserve.kernels.cpu.lanes import fill, load, multiply_add, store
-from gramserve.kernels.cpu.program import CONV, POOL
-from gramserve.kernels.cpu.rows import (
+from gramserve.kernels.cpu import duals
+from gramserve.kernels.cpu.elementary import exponential, q_of, r_of
+from gramserve.kernels.cpu.lanes import (
     JIT,
-    add_row,
-    add_up_row,
-    fill_row,
-    product_row,
-    relu_row,
-    sum_columns,
-    window_row,
+    fill,
+    load,
+    magnitude,
+    multiply_add,
+    root,
+    store,
+    take,
+    where_less,
 )
 
 
 @njit(**JIT)
-def convolve_plane(s, at, out, sums, size, after, op, scale, bias, margin, lanes):
-    """Convolve one plane of ``S`` or ``T``; zeros lie around it."""
+def product_plane(s, at, size, x, x_at, x_pitch, y, y_at, y_pitch, channels, scale, lanes):
+    """``S = scale sum_c x[p, c] x'[p', c]``; positions of one item are ``pitch`` to a row."""
     height, width = size
+    factor = fill(s, scale)
+    for r in range(height):
+        to = at + r * width * lanes
+        mine = (x_at + r * x_pitch) * channels
+        theirs = (y_at + r * y_pitch) * channels * lanes
+        if channels == 3:
+            for j in range(width):
+                k, v = mine + 3 * j, theirs + 3 * j * lanes
+                total = take(x, k) * load(y, v)
+                total = multiply_add(take(x, k + 1), load(y, v + lanes), total)
+                total = multiply_add(take(x, k + 2), load(y, v + 2 * lanes), total)
+                store(s, to + j * lanes, total * factor)
+        else:
+            for j in range(width):
+                k, v = mine + channels * j, theirs + channels * j * lanes
+                total = take(x, k) * load(y, v)
+                for c in range(1, channels):
+                    total = multiply_add(take(x, k + c), load(y, v + c * lanes), total)
+                store(s, to + j * lanes, total * factor)
+
+
+@njit(**JIT)
+def clear(s, at, count, lanes):
+    """Write zeros."""
+    zero = fill(s, 0.0)
+    for j in range(count):
+        store(s, at + j * lanes, zero)
+
+
+@njit(**JIT)
+def copy(out, to, s, at, count, lanes):
+    """Copy vectors."""
+    for j in range(count):
+        store(out, to + j * lanes, load(s, at + j * lanes))
+
+
+@njit(**JIT)
+def add(out, to, s, at, count, weight, lanes):
+    """Add vectors times a weight to others."""
+    factor = fill(s, weight)
+    for j in range(count):
+        place = to + j * lanes
+        store(out, place, multiply_add(load(s, at + j * lanes), factor, load(out, place)))
+
+
+@njit(**JIT)
+def scale(s, at, count, factor, bias, lanes):
+    """``S = factor S + bias``."""
+    by, term = fill(s, factor), fill(s, bias)
+    for j in range(count):
+        store(s, at + j * lanes, multiply_add(load(s, at + j * lanes), by, term))
+
+
+@njit(**JIT)
+def add_up(s, at, height, width, lanes):
+    """Return the sum of a plane: sums of rows first, so that errors grow with the depth."""
+    total = fill(s, 0.0)
+    for r in range(height):
+        row = fill(s, 0.0)
+        for j in range(width):
+            row = row + load(s, at + (r * width + j) * lanes)
+        total = total + row
+    return total
+
+
+@njit(**JIT)
+def convolve(out, to, after, s, at, before, sums, op, factor, bias, lanes):
+    """Convolve one plane into another; zeros lie around it and, with fill, inside.
+
+    Output ``o`` reads through tap ``t`` the input ``(stride o + dilation t - low) / fill``.
+    """
+    height, width = before
     tall, wide = after
-    zero = fill(sums, 0.0)
-    for j in range(margin):
-        store(sums, j * lanes, zero)
-        store(sums, (margin + width + j) * lanes, zero)
-    taps, stride, dilation, low = op[1], op[3], op[5], op[7]
+    zero = fill(s, 0.0)
+    by, term = fill(s, factor), fill(s, bias)
     for r in range(tall):
-        first = stride * r - low
-        last = first + dilation * (taps - 1)
-        while first < 0:
-            first += dilation
-        while last >= height:
-            last -= dilation
-        sum_columns(sums, s, at, width * lanes, first, last, dilation, width, margin, lanes)
-        window_row(
-            out,
-            r * wide * lanes,
-            sums,
-            wide,
-            margin,
-            lanes,
-            op[2],
-            op[4],
-            op[6],
-            op[8],
-            scale,
-            bias,
-        )
+        for j in range(width):
+            store(sums, j * lanes, zero)
+        for tap in range(op[1]):
+            row = op[3] * r + op[5] * tap - op[7]
+            if row % op[9] == 0 and 0 <= row < height * op[9]:
+                place = at + row // op[9] * width * lanes
+                for j in range(width):
+                    total = load(sums, j * lanes) + load(s, place + j * lanes)
+                    store(sums, j * lanes, total)
+        line = to + r * wide * lanes
+        for j in range(wide):
+            store(out, line + j * lanes, zero)
+        for tap in range(op[2]):
+            shift = op[6] * tap - op[8]
+            if op[4] == 1 and op[10] == 1:
+                for j in range(max(0, -shift), min(wide, width - shift)):
+                    total = load(out, line + j * lanes) + load(sums, (j + shift) * lanes)
+                    store(out, line + j * lanes, total)
+            else:
+                for j in range(wide):
+                    column = op[4] * j + shift
+                    if column % op[10] == 0 and 0 <= column < width * op[10]:
+                        total = load(out, line + j * lanes)
+                        total = total + load(sums, column // op[10] * lanes)
+                        store(out, line + j * lanes, total)
+        for j in range(wide):
+            store(out, line + j * lanes, multiply_add(load(out, line + j * lanes), by, term))
 
 
 @njit(**JIT)
-def pool_plane(s, at, size, corner, out, out_at, out_size, out_corner, pool, shift, floats, lanes):
-    """Add what one plane gives to one plane behind a pool.
+def convolve_in_place(s, at, size, blank, factor, bias, lanes):
+    """Convolve 3 x 3 with zeros around; the plane moves up by one row."""
+    height, width = size
+    row = width * lanes
+    by, term, zero = fill(s, factor), fill(s, bias), fill(s, 0.0)
+    for r in range(height):
+        middle = at + r * row
+        upper = middle - row if r > 0 else blank
+        lower = middle + row if r + 1 < height else blank
+        left, here = zero, load(s, upper) + load(s, middle) + load(s, lower)
+        for j in range(width):
+            k = j * lanes
+            right = zero
+            if j + 1 < width:
+                n = k + lanes
+                right = load(s, upper + n) + load(s, middle + n) + load(s, lower + n)
+            store(s, middle - row + k, multiply_add(left + here + right, by, term))
+            left, here = here, right
 
-    ``shift`` is the offset of the plane less stride times that of the plane behind: tap ``t`` of
-    the rows' window meets tap ``t + shift`` of the columns'.
+
+@njit(**JIT)
+def ramp_in_place(
+    s, at, size, blank, gain, cosine, x_at, x_pitch, norm, inverse, y_at, y_pitch, bias, lanes
+):
+    """Convolve 3 x 3 and take the rectifier's dual at once, without tangent kernel.
+
+    ``S' = (a n) n' k1(c)`` with ``c = (sum + bias) (scale i) i'``; the factors in brackets are
+    what ``gain`` and ``cosine`` hold.
     """
-    taps, across, stride, step, low, left, weights, others = pool
-    for r in range(out_size[0]):
-        for tap in range(max(0, -shift[0]), min(taps, taps - shift[0])):
-            row = stride * (r + out_corner[0]) + tap - low - corner[0]
-            if row < 0 or row >= size[0]:
-                continue
-            weight = floats[weights + tap] * floats[weights + tap + shift[0]]
-            for side in range(max(0, -shift[1]), min(across, across - shift[1])):
-                factor = fill(s, weight * floats[others + side] * floats[others + side + shift[1]])
-                for j in range(out_size[1]):
-                    column = step * (j + out_corner[1]) + side - left - corner[1]
-                    if column < 0 or column >= size[1]:
-                        continue
-                    place = out_at + (r * out_size[1] + j) * lanes
-                    mine = load(s, at + (row * size[1] + column) * lanes)
-                    store(out, place, multiply_add(mine, factor, load(out, place)))
+    height, width = size
+    row = width * lanes
+    term, zero, one = fill(s, bias), fill(s, 0.0), fill(s, 1.0)
+    for r in range(height):
+        middle = at + r * row
+        upper = middle - row if r > 0 else blank
+        lower = middle + row if r + 1 < height else blank
+        mine, theirs = x_at + r * x_pitch, (y_at + r * y_pitch) * lanes
+        left, here = zero, load(s, upper) + load(s, middle) + load(s, lower)
+        for j in range(width):
+            k = j * lanes
+            right = zero
+            if j + 1 < width:
+                n = k + lanes
+                right = load(s, upper + n) + load(s, middle + n) + load(s, lower + n)
+            total = (left + here) + (right + term)
+            left, here = here, right
+            c = total * take(cosine, mine + j) * load(inverse, theirs + k)
+            rest = one - magnitude(c)
+            rest = where_less(zero, rest, rest, zero)
+            first = where_less(zero, c, c, zero)
+            first = multiply_add(rest * root(rest), q_of(rest), first)
+            n = load(norm, theirs + k) * take(gain, mine + j)
+            store(s, middle - row + k, first * n)
 
 
 @njit(**JIT)
-def scatter_plane(s, at, size, corner, offset, out, stage, tables, floats, lanes):
-    """Add what one plane gives to all planes behind a pool."""
-    tall, wide = stage[12], stage[13]
-    pool = (
-        stage[14], stage[15], stage[16], stage[17], stage[18], stage[19], stage[20], stage[21]
-    )  # fmt: skip
-    taps, across, stride, step = pool[:4]
-    for a in range((offset[0] - taps) // stride, (offset[0] + taps) // stride + 2):
-        down = offset[0] - stride * a
-        if abs(down) >= taps or abs(a) >= tall:
-            continue
-        for b in range((offset[1] - across) // step, (offset[1] + across) // step + 2):
-            right = offset[1] - step * b
-            if abs(right) >= across or abs(b) >= wide:
-                continue
-            place = tables[stage[23] + (a + tall - 1) * (2 * wide - 1) + b + wide - 1]
-            if place >= 0:
-                pool_plane(
-                    s, at, size, corner, out, place * lanes, (tall - abs(a), wide - abs(b)),
-                    (max(0, -a), max(0, -b)), pool, (down, right), floats, lanes,
-                )  # fmt: skip
-
-
-@njit(**JIT)
-def evaluate_group(
-    ops, stages, planes, tables, floats, x, nx, ix, y, ny, iy, same, other,
-    s_even, s_odd, t_even, t_odd, sums, s_now, s_next, t_now, t_next,
-    lanes, margin, channels, ntk, s_out, t_out,
+def exponential_in_place(
+    s, at, size, blank, norms, cosine, x_at, x_pitch, norm, inverse, y_at, y_pitch, bias, shift,
+    lanes,
 ):  # fmt: skip
-    """Take one item against a group through the network.
+    """Convolve 3 x 3 and take the dual of exp at once, without tangent kernel.
 
-    Parameters
-    ----------
-    ops, stages, planes, tables, floats : array
-        The program.
-    x, nx, ix : array
-        Values of the item, (P, C); roots of its variances and their inverses, (V,).
-    y, ny, iy : array
-        The same of the group, one lane an item.
-    same, other : array, (lanes,)
-        1 in the lanes of the item itself, else 0; zeros.
-    s_even, s_odd, t_even, t_odd, sums : array
-        Room for planes and for one row.
-    s_now, s_next, t_now, t_next : array
-        Room for the planes between two stages.
-    lanes, margin, channels : int
-        Sizes.
-    ntk : bool
-        Whether ``T`` is asked for.
-    s_out, t_out : array, (lanes,)
-        Receive the values.
+    ``S' = n n' exp((sum + bias) (scale a i) i' + shift)``; ``cosine`` holds what is in brackets.
     """
-    for number in range(stages.shape[0]):
-        stage = stages[number]
-        if stage[11] == POOL:
-            for i in range(stage[22]):
-                store(s_next, i * lanes, fill(s_next, 0.0))
+    height, width = size
+    row = width * lanes
+    term, zero, more = fill(s, bias), fill(s, 0.0), fill(s, shift)
+    for r in range(height):
+        middle = at + r * row
+        upper = middle - row if r > 0 else blank
+        lower = middle + row if r + 1 < height else blank
+        mine, theirs = x_at + r * x_pitch, (y_at + r * y_pitch) * lanes
+        left, here = zero, load(s, upper) + load(s, middle) + load(s, lower)
+        for j in range(width):
+            k = j * lanes
+            right = zero
+            if j + 1 < width:
+                n = k + lanes
+                right = load(s, upper + n) + load(s, middle + n) + load(s, lower + n)
+            total = (left + here) + (right + term)
+            left, here = here, right
+            c = total * take(cosine, mine + j)
+            value = exponential(multiply_add(c, load(inverse, theirs + k), more))
+            n = load(norm, theirs + k) * take(norms, mine + j)
+            store(s, middle - row + k, value * n)
+
+
+def _tangent_ramp(has_tangent):
+    """Compile the loop with a tangent kernel, or for one that is still zero."""
+
+    @njit(**JIT)
+    def loop(
+        s, t, at, size, blank, gain, cosine, x_at, x_pitch, norm, inverse, y_at, y_pitch, bias,
+        lanes, factor, train, tiny,
+    ):  # fmt: skip
+        height, width = size
+        row = width * lanes
+        term, zero, one = fill(s, bias), fill(s, 0.0), fill(s, 1.0)
+        by, own, small = fill(s, factor), fill(s, train), fill(s, tiny)
+        for r in range(height):
+            middle = at + r * row
+            upper = middle - row if r > 0 else blank
+            lower = middle + row if r + 1 < height else blank
+            mine, theirs = x_at + r * x_pitch, (y_at + r * y_pitch) * lanes
+            left, here = zero, load(s, upper) + load(s, middle) + load(s, lower)
+            t_left, t_here = zero, zero
+            if has_tangent:
+                t_here = load(t, upper) + load(t, middle) + load(t, lower)
+            for j in range(width):
+                k = j * lanes
+                right, t_right = zero, zero
+                if j + 1 < width:
+                    n = k + lanes
+                    right = load(s, upper + n) + load(s, middle + n) + load(s, lower + n)
+                    if has_tangent:
+                        t_right = load(t, upper + n) + load(t, middle + n) + load(t, lower + n)
+                total = (left + here) + (right + term)
+                left, here = here, right
+                c = total * take(cosine, mine + j) * load(inverse, theirs + k)
+                rest = one - magnitude(c)
+                rest = where_less(rest, small, zero, rest)
+                w = root(rest)
+                first = where_less(zero, c, c, zero)
+                first = multiply_add(rest * w, q_of(rest), first)
+                angle = w * r_of(rest)
+                step = where_less(c, zero, angle, one - angle)
+                n = load(norm, theirs + k) * take(gain, mine + j)
+                tangent = total * own
+                if has_tangent:
+                    tangent = multiply_add(total, own, t_left + t_here + t_right)
+                    t_left, t_here = t_here, t_right
+                store(s, middle - row + k, first * n)
+                store(t, middle - row + k, tangent * (step * by))
+
+    return loop
+
+
+tangent_ramp_in_place = _tangent_ramp(True)
+"""Convolve 3 x 3 and take the rectifier's dual of both kernels at once.
+
+As :func:`ramp_in_place`, with ``T' = (sum of T + train (sum + bias)) factor k0(c)``."""
+
+first_tangent_ramp_in_place = _tangent_ramp(False)
+"""The same while the tangent kernel is still zero: ``T' = train (sum + bias) factor k0(c)``."""
+
+
+def _dual_loop(dual):
+    """Compile the loop of a dual over a plane: ``S' = k``, ``T' = T kd``."""
+
+    @njit(**JIT)
+    def loop(
+        s, t, at, size, nx, ix, x_at, x_pitch, x_step, ny, iy, y_at, y_pitch, y_step, floats, place,
+        degree, tiny, lanes, ntk,
+    ):  # fmt: skip
+        height, width = size
+        a, b = fill(s, floats[place]), fill(s, floats[place + 1])
+        e, f = fill(s, floats[place + 2]), fill(s, floats[place + 3])
+        small = fill(s, tiny)
+        for r in range(height):
+            mine, theirs = x_at + r * x_pitch, (y_at + r * y_pitch) * lanes
+            row = at + r * width * lanes
             if ntk:
-                for i in range(stage[22]):
-                    store(t_next, i * lanes, fill(t_next, 0.0))
-        s_total, t_total = fill(s_next, 0.0), fill(s_next, 0.0)
-        for plane in range(stage[8], stage[9]):
-            a, b = planes[plane, 0] * stage[6], planes[plane, 1] * stage[7]
-            wide = stage[3]
-            height, width = max(0, stage[2] - abs(a)), max(0, wide - abs(b))
-            top, left = max(0, -a), max(0, -b)
-            s, t, at = s_even, t_even, 0
-            if number == 0:
-                for r in range(height):
-                    row = r * width * lanes
-                    mine = ((top + r) * wide + left) * channels
-                    theirs = ((top + r + a) * wide + left + b) * channels * lanes
-                    product_row(s, row, width, x, mine, y, theirs, channels, lanes, floats[0])
-                    if ntk:
-                        fill_row(t, row, width, lanes, 0.0)
+                for j in range(width):
+                    k, m, n = row + j * lanes, mine + j * x_step, theirs + j * y_step
+                    value, slope = dual(
+                        load(s, k), take(nx, m), take(ix, m), load(ny, n), load(iy, n), a, b, e, f,
+                        small, degree,
+                    )  # fmt: skip
+                    store(s, k, value)
+                    store(t, k, load(t, k) * slope)
             else:
-                place = stage[10] + (a + stage[2] - 1) * (2 * wide - 1) + b + wide - 1
-                s, t, at = s_now, t_now, tables[place] * lanes
-            is_odd = False
-            for k in range(stage[0], stage[1]):
-                op = ops[k]
-                if op[0] == CONV:
-                    a, b = a // op[3], b // op[4]
-                    wide = op[11]
-                    tall_after, wide_after = op[10] - abs(a), wide - abs(b)
-                    s_after, t_after = (s_even, t_even) if is_odd else (s_odd, t_odd)
-                    scale, bias = floats[op[12]], floats[op[12] + 1]
-                    before, after = (height, width), (tall_after, wide_after)
-                    convolve_plane(
-                        s, at, s_after, sums, before, after, op, scale, bias, margin, lanes
-                    )
-                    if ntk:
-                        convolve_plane(
-                            t, at, t_after, sums, before, after, op, scale,
-                            floats[op[12]] * 0, margin, lanes,
-                        )  # fmt: skip
-                        if op[9]:
-                            add_row(t_after, s_after, 0, tall_after * wide_after, lanes)
-                    s, t, at, is_odd = s_after, t_after, 0, not is_odd
-                    height, width = after
-                    top, left = max(0, -a), max(0, -b)
-                else:
-                    exact = same if a == 0 and b == 0 else other
-                    for r in range(height):
-                        mine = op[1] + (top + r) * wide + left
-                        theirs = (mine + a * wide + b) * lanes
-                        relu_row(
-                            s, t, at + r * width * lanes, width, nx, ix, mine, ny, iy, theirs,
-                            exact, lanes, floats[op[12]], floats[op[12] + 1], floats[1],
-                            op[2] == 1, ntk,
-                        )  # fmt: skip
-            if stage[11] == POOL:
-                size, corner, offset = (height, width), (top, left), (a, b)
-                scatter_plane(s, at, size, corner, offset, s_next, stage, tables, floats, lanes)
-                if ntk:
-                    scatter_plane(t, at, size, corner, offset, t_next, stage, tables, floats, lanes)
-            else:
-                # Sums of rows, of planes, of all: errors grow with the depth, not the count.
-                s_plane, t_plane = fill(s_next, 0.0), fill(s_next, 0.0)
-                for r in range(height):
-                    row = at + r * width * lanes
-                    s_plane = s_plane + add_up_row(s, row, width, lanes)
-                    if ntk:
-                        t_plane = t_plane + add_up_row(t, row, width, lanes)
-                s_total, t_total = s_total + s_plane, t_total + t_plane
-        if stage[11] != POOL:
-            # One number a pair: for what follows, a plane of one position.
-            store(s_next, 0, s_total * floats[stage[20]])
-            store(t_next, 0, t_total * floats[stage[20]])
-        s_now, s_next = s_next, s_now
-        t_now, t_next = t_next, t_now
-    store(s_out, 0, load(s_now, 0))
-    store(t_out, 0, load(t_now, 0))
+                for j in range(width):
+                    k, m, n = row + j * lanes, mine + j * x_step, theirs + j * y_step
+                    value, _ = dual(
+                        load(s, k), take(nx, m), take(ix, m), load(ny, n), load(iy, n), a, b, e, f,
+                        small, degree,
+                    )  # fmt: skip
+                    store(s, k, value)
+
+    return loop
+
+
+def _joined_loop(dual):
+    """Compile the loop that convolves 3 x 3 in place and takes a dual of both kernels at once."""
+
+    @njit(**JIT)
+    def loop(
+        s, t, at, size, blank, nx, ix, x_at, x_pitch, ny, iy, y_at, y_pitch, factor, bias, train,
+        floats, place, degree, tiny, lanes,
+    ):  # fmt: skip
+        height, width = size
+        row = width * lanes
+        by, term, zero = fill(s, factor), fill(s, bias), fill(s, 0.0)
+        own = fill(s, train)
+        a, b = fill(s, floats[place]), fill(s, floats[place + 1])
+        e, f = fill(s, floats[place + 2]), fill(s, floats[place + 3])
+        small = fill(s, tiny)
+        for r in range(height):
+            middle = at + r * row
+            upper = middle - row if r > 0 else blank
+            lower = middle + row if r + 1 < height else blank
+            mine, theirs = x_at + r * x_pitch, (y_at + r * y_pitch) * lanes
+            left, here = zero, load(s, upper) + load(s, middle) + load(s, lower)
+            t_left, t_here = zero, load(t, upper) + load(t, middle) + load(t, lower)
+            for j in range(width):
+                k = j * lanes
+                right, t_right = zero, zero
+                if j + 1 < width:
+                    n = k + lanes
+                    right = load(s, upper + n) + load(s, middle + n) + load(s, lower + n)
+                    t_right = load(t, upper + n) + load(t, middle + n) + load(t, lower + n)
+                total = multiply_add(left + here + right, by, term)
+                tangent = (t_left + t_here + t_right) * by
+                tangent = multiply_add(total, own, tangent)
+                left, here, t_left, t_here = here, right, t_here, t_right
+                value, slope = dual(
+                    total, take(nx, mine + j), take(ix, mine + j), load(ny, theirs + k),
+                    load(iy, theirs + k), a, b, e, f, small, degree,
+                )  # fmt: skip
+                store(s, middle - row + k, value)
+                store(t, middle - row + k, tangent * slope)
+
+    return loop
+
+
+tangent_exponential_in_place = _joined_loop(duals.exponential_of_cosine)
+ramp_plane = _dual_loop(duals.ramp)
+bent_plane = _dual_loop(duals.bent)
+stair_plane = _dual_loop(duals.stair)
+ramp_squared_plane = _dual_loop(duals.ramp_squared)
+error_function_plane = _dual_loop(duals.error_function)
+exponential_plane = _dual_loop(duals.exponential_of_cosine)
+power_plane = _dual_loop(duals.power_of_cosine)
+square_plane = _dual_loop(duals.square)
+
+
+@njit(**JIT)
+def project_plane(
+    s, t, at, size, nx, x_at, x_pitch, x_step, ny, y_at, y_pitch, y_step, lanes, ntk
+):  # fmt: skip
+    """Divide both kernels by ``n n'``, 0 where that is 0."""
+    height, width = size
+    zero, one = fill(s, 0.0), fill(s, 1.0)
+    for r in range(height):
+        mine, theirs = x_at + r * x_pitch, (y_at + r * y_pitch) * lanes
+        for j in range(width):
+            k = at + (r * width + j) * lanes
+            n = take(nx, mine + j * x_step) * load(ny, theirs + j * y_step)
+            inverse = where_less(zero, n, one / where_less(zero, n, n, one), zero)
+            store(s, k, load(s, k) * inverse)
+            if ntk:
+                store(t, k, load(t, k) * inverse)
+
+
+@njit(**JIT)
+def mark_plane(
+    s, at, size, marks, m_at, m_pitch, m_step, nx, x_at, x_pitch, x_step, ny, y_at, y_pitch,
+    y_step, lanes,
+):  # fmt: skip
+    """``S = n n'`` in the lanes that hold the item itself: rounding of S differs from that of q."""
+    height, width = size
+    zero = fill(s, 0.0)
+    for r in range(height):
+        mine, theirs = x_at + r * x_pitch, (y_at + r * y_pitch) * lanes
+        for j in range(width):
+            k = at + (r * width + j) * lanes
+            n = take(nx, mine + j * x_step) * load(ny, theirs + j * y_step)
+            mark = load(marks, m_at + r * m_pitch + j * m_step)
+            store(s, k, where_less(zero, mark, n, load(s, k)))
+
+
+@njit(**JIT)
+def record_plane(s, at, count, q, n, i, to, lanes):
+    """Keep a plane of offset (0, 0) of items with themselves: ``q``, its root and the inverse."""
+    zero, one = fill(s, 0.0), fill(s, 1.0)
+    for j in range(count):
+        place = (to + j) * lanes
+        value = load(s, at + j * lanes)
+        store(q, place, value)
+        value = root(where_less(zero, value, value, zero))
+        store(n, place, value)
+        store(i, place, where_less(zero, value, one / where_less(zero, value, value, one), zero))

@@ -1,42 +1,58 @@
-"""A network as tables of integers, for :func:`gramserve.kernels.cpu.planes.evaluate_group`.
+"""A network as tables of integers, for :mod:`gramserve.kernels.cpu.evaluate`.
 
-Columns of ``ops``: kind; of a convolution taps, strides, dilations and low paddings of both axes
-(1 to 8), whether it trains (9), positions after it (10, 11), where its factor and bias are (12);
-of an activation where its variances begin (1), whether it projects (2), where its weights are (12).
+Columns of ``ops``: kind; of a convolution taps, strides, dilations, low paddings and fills of
+both axes (1 to 10), whether it trains (11), positions after it (12, 13), whether the next op can
+be done along with it (15), of a front whether it wraps around and its paddings (15 to 17), which
+its other columns then leave out; of a dual its positions (12, 13), where its variances begin (16)
+and its degree (17); of a fork its depth (16) and whether the branch that ends is the first (17).
+Column 14 is where the numbers of an op are among ``floats``.
 
-Columns of ``stages``: first and last op (0, 1), positions before and after (2 to 5), strides
-(6, 7), first and last plane (8, 9), table of the planes it reads (10), exit (11); of a pool
-positions behind it (12, 13), window, stride and padding of both axes (14 to 19), where its
-weights are (20, 21), entries and table of the planes it writes (22, 23); of a readout where its
-factor is (20).
-
-``floats`` begin with the scale of the input and the rounding of a cosine, which the engine sets.
+Columns of ``stages``: first and last op (0, 1), positions at the start and at the end (2 to 5),
+strides (6, 7), first and last plane (8, 9), table of the planes it reads, -1 for the items (10),
+exit (11), table of the planes it writes, their entries, where they begin, and whether they are
+cleared first (12 to 15), weight (16), op of the front, -1 without one (17), positions before the
+front (18, 19), convolutions that move planes up (20); positions behind (21, 22); taps, strides,
+low paddings and weights of a pool along both axes, and the table of its strips (23 to 31). Of the
+stage that :meth:`Program.tail_stage` makes, 13 is whether there is a tangent yet and 14 the first
+variance.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import prod
+from math import pi, prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gramserve.kernels.convolution import patch_scale
+from gramserve.kernels.duals import HIGHEST_ARC_COSINE
+from gramserve.kernels.pooling import axis_weights
 from gramserve.spec import KernelSpec, layers
-from gramserve.stages import Stage, Step, cut_stages, find_unstaged, plane_entries
+from gramserve.stages import Fork, Offset, Stage, Stages, Step, cut_stages, plane_entries
 
-CONV, RELU = 0, 1
+(
+    SCALE, CONV, CONV_IN_PLACE, PROJECT, FORK, NEXT, JOIN, RAMP, BENT, STAIR, RAMP_SQUARED,
+    ERROR_FUNCTION, EXPONENTIAL, POWER, SQUARE,
+) = range(15)  # fmt: skip
 """Kinds of ops."""
 
-POOL, ADD_UP = 0, 1
+KEEP, POOL, ADD_UP, BLOCK = range(4)
 """Exits of stages."""
 
-_OP_COLUMNS, _STAGE_COLUMNS = 13, 24
+LARGEST_EXPONENT = 80.0
+"""Of which the exponential of vectors is taken."""
 
+OP_COLUMNS, STAGE_COLUMNS = 18, 32
+
+_DUALS = (
+    layers.Relu, layers.LeakyRelu, layers.AbRelu, layers.Abs, layers.ArcCosine, layers.Erf,
+    layers.ExpNormalized, layers.Power, layers.Square,
+)  # fmt: skip
 _RUNS = (
-    layers.Conv, layers.Dense, layers.Relu, layers.LeakyRelu, layers.AbRelu, layers.Abs,
-    layers.Identity, layers.AvgPool, layers.SumPool, layers.CknPool, layers.GlobalAvgPool,
-    layers.GlobalSumPool, layers.Flatten,
+    *_DUALS, layers.Conv, layers.Dense, layers.Linear, layers.Identity, layers.AvgPool,
+    layers.SumPool, layers.CknPool, layers.GlobalAvgPool, layers.GlobalSumPool, layers.Flatten,
+    layers.Residual, layers.Concat,
 )  # fmt: skip
 
 
@@ -46,18 +62,33 @@ class Program:
 
     ops: NDArray[np.int64]
     stages: NDArray[np.int64]
+    tail: tuple[int, int]
+    """First and last op of the layers on single numbers."""
     planes: NDArray[np.int64]
     tables: NDArray[np.int64]
-    """Entry where a plane begins between two stages, by offset; -1 where it is not needed."""
+    """Entries where planes begin in a state, by offset, and rows where strips begin; -1 where
+    they are not needed."""
     floats: NDArray[np.float64]
+    """Weights and other numbers; the last two are 1 and 0."""
+    gains: NDArray[np.float64]
+    """Factor of ``n`` and of ``i`` at every variance, for ops that are done along with a
+    convolution, (2, V)."""
+    channels: int
+    channel_scale: float
     plane_entries: int
-    """Entries of the largest plane."""
-    state_entries: int
-    """Entries of all planes between two stages."""
+    """Entries of the largest plane, with the rows it moves up."""
     row_entries: int
-    """Entries of the longest row with its margins."""
-    margin: int
-    """Zero positions on each side of a row."""
+    """Entries of the longest row."""
+    strip_entries: int
+    """Entries of the strips of a pool."""
+    state_entries: int
+    """Entries of all states that exist at once."""
+    result: int
+    """Entry of the states where the number of a pair is."""
+    fork_depth: int
+    """Forks that are open at once at most."""
+    late_stage: int
+    """The first stage behind a pool: in "mixed" precision float64 begins there."""
 
     def room(self, *, ntk: bool) -> tuple[int, ...]:
         """Return the vectors of each buffer that a run needs.
@@ -70,148 +101,336 @@ class Program:
         Returns
         -------
         tuple of int
-            Of two planes of ``S``, two of ``T``, a row, and the planes between stages likewise.
+            Two planes, what forks keep, strips and states of ``S``; the same of ``T``; one row.
         """
-        plane, between = self.plane_entries, self.state_entries
-        tangent, behind = (plane, between) if ntk else (1, 1)
-        return (
-            plane, plane, tangent, tangent, self.row_entries, between, between, behind, behind
+        forks = 2 * self.fork_depth * self.plane_entries
+        one = (
+            self.plane_entries, self.plane_entries, max(1, forks), self.strip_entries,
+            self.state_entries,
         )  # fmt: skip
+        return (*one, *(one if ntk else (1,) * 5), self.row_entries)
+
+    def tail_stage(
+        self, rows: int, columns: int, first_variance: int, *, has_tangent: bool
+    ) -> NDArray[np.int64]:
+        """Return the layers behind the readout as a stage of single numbers, in place.
+
+        Parameters
+        ----------
+        rows, columns : int
+            Items, and vectors of other items.
+        first_variance : int
+            The first variance of these layers.
+        has_tangent : bool
+            Whether ``T`` is there, or still zero.
+
+        Returns
+        -------
+        ndarray of int, (1, columns of stages)
+            With one plane, (0, 0).
+        """
+        row = np.zeros((1, STAGE_COLUMNS), np.int64)
+        row[0, :21] = [
+            *self.tail, rows, columns, rows, columns, 1, 1, 0, 1, 0, BLOCK, 0, has_tangent,
+            first_variance, 0, len(self.floats) - 2, -1, 1, 1, 0,
+        ]  # fmt: skip
+        return row
 
 
-def find_unsupported(spec: KernelSpec) -> str | None:
-    """Return why a kernel has no program, or None.
+def find_unsupported(network: Iterable[layers.Layer], where: str = "layers") -> str | None:
+    """Return why a network has no program, or None.
 
     Parameters
     ----------
-    spec : KernelSpec
-        The kernel.
+    network : iterable of Layer
+        The layers of a normalised spec.
+    where : str
+        Their place in the spec.
 
     Returns
     -------
     str or None
         Names the layer.
     """
-    for index, layer in enumerate(spec.layers):
-        if not (
-            isinstance(layer, _RUNS)
-            or (isinstance(layer, layers.ArcCosine) and layer.order == 1)
-            or isinstance(layer, layers.Residual | layers.Concat)
+    for index, layer in enumerate(network):
+        here = f"{where}[{index}]"
+        if not isinstance(layer, _RUNS):
+            return f"{here} ({layer.type}) has no vectorised dual yet"
+        if isinstance(layer, layers.ArcCosine) and layer.order > HIGHEST_ARC_COSINE:
+            return f"{here} (arc_cosine) of order {layer.order} has no vectorised dual yet"
+        if isinstance(layer, layers.ExpNormalized) and (
+            layer.gamma * layer.shift + abs(layer.gamma) > LARGEST_EXPONENT
         ):
-            return f"layers[{index}] ({layer.type}) has no vectorised dual yet"
-    return find_unstaged(spec)
+            return f"{here} (exp_normalized) takes exp of more than {LARGEST_EXPONENT:g}"
+        if isinstance(layer, layers.Residual | layers.Concat):
+            for number, branch in enumerate(layer.branches):
+                found = find_unsupported(branch, f"{here}.branches[{number}]")
+                if found:
+                    return found
+    return None
 
 
-def _rectifier(layer: layers.Layer) -> tuple[float, float]:
-    """Return ``alpha, beta`` of ``alpha n k1 + beta S``."""
+def _dual(layer: layers.Layer) -> tuple[int, tuple[float, ...], int]:  # noqa: PLR0911
+    """Return kind, numbers and degree of an activation."""
     match layer:
-        case layers.Relu() | layers.ArcCosine():
-            return (1.0 if layer.normalized else 0.5), 0.0
+        case layers.Relu():
+            return RAMP, (1.0 if layer.normalized else 0.5,), 0
+        case layers.ArcCosine():
+            kinds = (STAIR, RAMP, RAMP_SQUARED)
+            return kinds[layer.order], (1.0 if layer.normalized else 0.5,), 0
         case layers.LeakyRelu():
-            negative, positive = layer.alpha, 1.0
+            return BENT, _bend(layer.alpha, 1.0), 0
         case layers.AbRelu():
-            negative, positive = layer.a, layer.b
-        case _:
-            negative, positive = -1.0, 1.0
+            return BENT, _bend(layer.a, layer.b), 0
+        case layers.Abs():
+            return BENT, _bend(-1.0, 1.0), 0
+        case layers.Erf():
+            a, b = 2 * layer.a**2 / pi, 2 * layer.b**2
+            return ERROR_FUNCTION, (a, b, layer.c**2, a * b), 0
+        case layers.ExpNormalized():
+            return EXPONENTIAL, (layer.gamma, layer.gamma * layer.shift), 0
+        case layers.Power():
+            return POWER, (float(layer.degree),), layer.degree
+    return SQUARE, (), 0
+
+
+def _bend(negative: float, positive: float) -> tuple[float, float]:
     return (negative - positive) ** 2 / 2, negative * positive
 
 
-def _weights(layer: layers.AvgPool | layers.SumPool | layers.CknPool, size: int) -> list[float]:
-    """Return the weights of a pool along one axis of one side."""
-    match layer:
-        case layers.AvgPool():
-            return [1 / size] * size
-        case layers.SumPool():
-            return [1.0] * size
-    if layer.kind == "strided":
-        return [0.0] * (size - 1) + [1.0]
-    if layer.kind == "average":
-        return [1 / size] * size
-    half = size // 2
-    bell = np.exp(-((np.arange(-half, half + 1) / half) ** 2)) if half else np.ones(1)
-    return [float(weight) for weight in bell / bell.sum()]
-
-
 class _Writer:
-    """Collects the tables stage by stage."""
+    """Collects the tables."""
 
-    def __init__(self, channel_scale: float) -> None:
+    def __init__(self, network: Stages, variances: int) -> None:
+        self.network = network
         self.ops: list[list[int]] = []
+        self.begin = 0
+        """First op of the stage that is being written."""
         self.stages: list[list[int]] = []
-        self.planes: list[tuple[int, int]] = []
+        self.planes: list[Offset] = []
         self.tables: list[int] = []
-        # The second is what the engine takes for the rounding of a cosine.
-        self.floats = [channel_scale, 0.0]
-        self.variances = 0
-        self.largest_plane = self.largest_state = self.widest = self.margin = 1
+        self.floats: list[float] = []
+        self.gains = np.ones((2, max(1, variances)))
+        self.largest_plane = self.widest = self.strips = 1
+        self.depth = self.deepest = self.lifted = 0
+        self.state_tables: dict[int | None, tuple[int, int]] = {}
+        self.state_places, self.state_entries = _place_states(network)
 
-    def _keep(self, *numbers: float) -> int:
+    def keep(self, *numbers: float) -> int:
         self.floats += numbers
         return len(self.floats) - len(numbers)
 
+    def add_op(self, kind: int, columns: dict[int, int] | None = None) -> None:
+        row = [kind, *[0] * (OP_COLUMNS - 1)]
+        for column, value in (columns or {}).items():
+            row[column] = value
+        self.ops.append(row)
+
+    def add_steps(self, steps: Sequence[Step | Fork]) -> None:
+        for step in steps:
+            if isinstance(step, Fork):
+                self._add_fork(step)
+            else:
+                self.add_step(step)
+
+    def _add_fork(self, fork: Fork) -> None:
+        self.depth += 1
+        self.deepest = max(self.deepest, self.depth)
+        depth = {16: self.depth - 1}
+        self.add_op(FORK, depth)
+        for number, branch in enumerate(fork.branches):
+            if number:
+                self.add_op(NEXT, depth | {17: number == 1})
+            self.add_steps(branch)
+        several = len(fork.branches) > 1
+        self.add_op(JOIN, depth | {14: self.keep(fork.weight), 17: several})
+        self.depth -= 1
+
     def add_step(self, step: Step) -> None:
-        layer, (down, across) = step.layer, step.windows
+        """Write one layer, and note when it can be done along with the convolution before."""
+        layer = step.layer
         self.largest_plane = max(self.largest_plane, prod(step.before), prod(step.after))
         self.widest = max(self.widest, step.before[1], step.after[1])
-        if not isinstance(layer, layers.Conv | layers.Dense):
-            project = bool(getattr(layer, "project", False))
-            kept = self._keep(*_rectifier(layer))
-            op = [RELU, self.variances, project, *[0] * 9, kept]
-            self.variances += prod(step.before)
-            self.ops.append(op)
-            return
-        scale = layer.w_std**2 * (patch_scale(layer) if isinstance(layer, layers.Conv) else 1)
-        reach = across.dilation * (across.size - 1) + across.stride
-        self.margin = max(self.margin, across.low, across.high, reach)
-        both = [
-            number
-            for name in ("size", "stride", "dilation", "low")
-            for number in (getattr(down, name), getattr(across, name))
-        ]
-        kept = self._keep(scale, layer.b_std**2)
-        self.ops.append([CONV, *both, layer.trainable, *step.after, kept])
+        match layer:
+            case layers.Conv() | layers.Dense():
+                self.add_convolution(step)
+            case layers.Linear():
+                self.add_op(SCALE, {14: self.keep(layer.factor, 0.0)})
+            case _:
+                kind, numbers, degree = _dual(layer)
+                if kind in {RAMP, EXPONENTIAL}:
+                    self._join_to_convolution(step, kind, numbers[0])
+                numbers = (*numbers, 0.0, 0.0, 0.0, 0.0)[:4]
+                variance = step.variance or 0
+                where = {12: step.before[0], 13: step.before[1], 16: variance}
+                self.add_op(kind, where | {14: self.keep(*numbers), 17: degree})
+                if getattr(layer, "project", False):
+                    self.add_op(PROJECT, where)
 
-    def add_stage(self, stage: Stage, behind: Stage | None, read: int) -> int:
-        """Write a stage; return the table of the planes that the next one reads."""
+    def _join_to_convolution(self, step: Step, kind: int, number: float) -> None:
+        """Note that a dual can be taken along with the convolution before it, and its factors."""
+        if len(self.ops) == self.begin or self.ops[-1][0] != CONV_IN_PLACE:
+            return
+        factor, bias = self.floats[self.ops[-1][14] : self.ops[-1][14] + 2]
+        assert step.variance is not None  # noqa: S101 - both kinds need variances
+        if factor > 0 and np.isfinite(bias / factor):
+            part = slice(step.variance, step.variance + prod(step.before))
+            gain, cosine = (number, factor) if kind == RAMP else (1.0, factor * number)
+            self.gains[:, part] = [[gain], [cosine]]
+            # What stands behind factor and bias: of sums that are not multiplied yet.
+            self.floats += [bias / factor, factor * gain]
+            self.ops[-1][15] = 1
+
+    def add_convolution(self, step: Step) -> None:
+        layer, (down, across) = step.layer, step.windows
+        assert isinstance(layer, layers.Conv | layers.Dense)  # noqa: S101 - its caller looked
+        factor = layer.w_std**2 * (patch_scale(layer) if isinstance(layer, layers.Conv) else 1)
+        windows = {
+            column: getattr(window, name)
+            for place, name in enumerate(("size", "stride", "dilation", "low", "fill"))
+            for column, window in ((1 + 2 * place, down), (2 + 2 * place, across))
+        }
+        kind = CONV
+        if step.before == step.after:
+            shapes = {
+                (window.size, window.stride, window.dilation, window.low, window.fill)
+                for window in step.windows
+            }
+            if shapes == {(3, 1, 1, 1, 1)}:
+                kind = CONV_IN_PLACE
+            elif all(shape[0] == 1 and shape[1] == shape[4] == 1 for shape in shapes):
+                kind = SCALE
+
+        if isinstance(layer, layers.Conv) and layer.padding == "circular":
+            kind = CONV
+        numbers = self.keep(factor, layer.b_std**2)
+        after = {11: layer.trainable, 12: step.after[0], 13: step.after[1], 14: numbers}
+        self.add_op(kind, windows | after)
+
+    def add_stage(self, stage: Stage) -> None:
+        """Write a stage."""
+        if not stage.planes:
+            return
+        front = -1
+        if stage.front is not None:
+            front = len(self.ops)
+            self.add_step(stage.front)
+            self.ops[front][0] = CONV
+            is_circular = getattr(stage.front.layer, "padding", "") == "circular"
+            self.ops[front][15] = is_circular
+            if is_circular:  # the plane it reads is as long as all taps
+                self.ops[front][16:18] = self.ops[front][7:9]
+                self.ops[front][7:9] = [0, 0]
+            extended = [
+                length + (window.size - 1) * window.dilation + window.stride
+                for length, window in zip(stage.front.before, stage.front.windows, strict=True)
+            ]
+            self.largest_plane = max(self.largest_plane, prod(extended))
+            self.widest = max(self.widest, extended[1])
         first_op, first_plane = len(self.ops), len(self.planes)
+        self.begin = first_op
         self.largest_plane = max(self.largest_plane, prod(stage.before))
         self.widest = max(self.widest, stage.before[1])
-        for step in stage.steps:
-            self.add_step(step)
+        self.add_steps(stage.steps)
+        moves = sum(op[0] == CONV_IN_PLACE for op in self.ops[first_op:])
+        self.lifted = max(self.lifted, moves)
         self.planes += stage.planes
-        row = [
-            first_op, len(self.ops), *stage.before, *stage.after, *stage.scale, first_plane,
-            len(self.planes), read,
-        ]  # fmt: skip
-        written, entries = self._add_table(behind)
-        self.largest_state = max(self.largest_state, entries)
+        table, entries = self.state_table(stage.writes)
+        read = -1 if stage.reads is None else self.state_table(stage.reads)[0]
+        weight, kind, pool = stage.weight, KEEP, [*stage.behind, *[0] * 9]
         if isinstance(stage.exit, layers.AvgPool | layers.SumPool | layers.CknPool):
-            assert behind is not None  # noqa: S101 - a pool is never the end
-            down, across = stage.windows
-            weights = [self._keep(*_weights(stage.exit, axis.size)) for axis in (down, across)]
-            row += [
-                POOL, *behind.before, down.size, across.size, down.stride, across.stride,
-                down.low, across.low, *weights, entries, written,
-            ]  # fmt: skip
-        else:
-            row += [ADD_UP, *[0] * 8, self._keep(_readout_scale(stage)), 0, 0, 0]
-        self.stages.append(row)
-        return written
+            kind, pool = POOL, self._pool(stage)
+        elif stage.exit is not None:
+            kind, weight = ADD_UP, _readout_scale(stage)
+        before_front = (1, 1) if stage.front is None else stage.front.before
+        self.stages.append([
+            first_op, len(self.ops), *stage.before, *stage.after, *stage.scale, first_plane,
+            len(self.planes), read, kind, table, entries, self.state_places[stage.writes],
+            not stage.adds, self.keep(weight), front, *before_front, moves, *pool,
+        ])  # fmt: skip
 
-    def _add_table(self, behind: Stage | None) -> tuple[int, int]:
+    def _pool(self, stage: Stage) -> list[int]:
+        down, across = stage.windows
+        assert isinstance(stage.exit, layers.AvgPool | layers.SumPool | layers.CknPool)  # noqa: S101
+        weights = [
+            self.keep(*axis_weights(stage.exit, *numbers).ravel())
+            for numbers in zip(stage.windows, stage.after, stage.behind, strict=True)
+        ]
+        tall = stage.behind[0]
+        offsets = sorted({a for a, _ in self.network_planes(stage.writes)})
+        table, rows = [-1] * (2 * tall - 1), 0
+        for a in offsets:
+            table[a + tall - 1] = rows
+            rows += tall - abs(a)
         where = len(self.tables)
-        if behind is None:
-            return where, 1
-        height, width = behind.before
-        table = np.full((2 * height - 1, 2 * width - 1), -1, np.int64)
-        entries = 0
-        for a, b in behind.start_planes:
-            size = plane_entries(behind.before, (a, b))
-            if size:
-                table[a + height - 1, b + width - 1] = entries
-                entries += size
-        self.tables += table.ravel().tolist()
-        return where, entries
+        self.tables += table
+        self.strips = max(self.strips, rows * stage.after[1])
+        return [
+            *stage.behind, down.size, across.size, down.stride, across.stride, down.low,
+            across.low, *weights, where,
+        ]  # fmt: skip
+
+    def network_planes(self, state: int) -> set[Offset]:
+        """Return the planes of a state that are read."""
+        return _read_planes(self.network, state)
+
+    def state_table(self, state: int) -> tuple[int, int]:
+        """Return table and entries of a state."""
+        if state not in self.state_tables:
+            height, width = _positions(self.network, state)
+            table = np.full((2 * height - 1, 2 * width - 1), -1, np.int64)
+            entries = 0
+            for a, b in sorted(self.network_planes(state)):
+                table[a + height - 1, b + width - 1] = self.state_places[state] + entries
+                entries += plane_entries((height, width), (a, b))
+            self.state_tables[state] = len(self.tables), entries
+            self.tables += table.ravel().tolist()
+        return self.state_tables[state]
+
+
+def _positions(network: Stages, state: int) -> Offset:
+    return next(stage.behind for stage in network.stages if stage.writes == state)
+
+
+def _read_planes(network: Stages, state: int) -> set[Offset]:
+    """Return the planes of a state that its readers need; the last one is a single number."""
+    readers = [stage.read_planes for stage in network.stages if stage.reads == state]
+    return set().union(*readers) or {(0, 0)}
+
+
+def _place_states(network: Stages) -> tuple[dict[int, int], int]:
+    """Return where every state begins, and the room for all that exist at once."""
+    first: dict[int, int] = {}
+    last: dict[int, int] = {}
+    for number, stage in enumerate(network.stages):
+        first.setdefault(stage.writes, number)
+        last[stage.writes] = len(network.stages)
+        if stage.reads is not None:
+            last[stage.reads] = number
+    for state in first:
+        readers = [n for n, stage in enumerate(network.stages) if stage.reads == state]
+        last[state] = max(readers, default=len(network.stages))
+    places: dict[int, int] = {}
+    sizes: dict[int, int] = {}
+    room = 1
+    for state in sorted(first, key=lambda state: first[state]):
+        positions = _positions(network, state)
+        sizes[state] = sum(
+            plane_entries(positions, plane) for plane in _read_planes(network, state)
+        )
+        taken = sorted(
+            (places[other], places[other] + sizes[other])
+            for other in places
+            if first[other] <= last[state] and last[other] >= first[state]
+        )
+        place = 0
+        for begin, end in taken:
+            if begin - place >= sizes[state]:
+                break
+            place = max(place, end)
+        places[state] = place
+        room = max(room, place + sizes[state])
+    return places, room
 
 
 def _readout_scale(stage: Stage) -> float:
@@ -225,7 +444,9 @@ def _readout_scale(stage: Stage) -> float:
             return 1.0
 
 
-def write_program(spec: KernelSpec, item_shape: Sequence[int]) -> Program:
+def write_program(
+    spec: KernelSpec, item_shape: Sequence[int], variances: int, *, for_variances: bool = False
+) -> Program:
     """Return the tables of a network for items of one shape.
 
     Parameters
@@ -234,29 +455,45 @@ def write_program(spec: KernelSpec, item_shape: Sequence[int]) -> Program:
         A kernel for which :func:`find_unsupported` is None.
     item_shape : sequence of int
         Shape of one item.
+    variances : int
+        V, how many variances an item has.
+    for_variances : bool
+        Only what the variances of items need.
 
     Returns
     -------
     Program
         For compiled code.
     """
-    writer = _Writer(1 / item_shape[-1] if spec.input.channels == "mean" else 1.0)
-    stages = cut_stages(spec, item_shape)
-    read = 0
-    for stage, behind in zip(stages, [*stages[1:], None], strict=True):
-        read = writer.add_stage(stage, behind, read)
+    network = cut_stages(spec, item_shape, for_variances=for_variances)
+    writer = _Writer(network, variances)
+    late = -1
+    for stage in network.stages:
+        writer.add_stage(stage)
+        if stage.exit is not None and late < 0:
+            late = len(writer.stages)
+    first_of_tail = writer.begin = len(writer.ops)
+    writer.add_steps(network.tail)
 
     def table(rows: Any, columns: int) -> NDArray[np.int64]:
         return np.array(rows, np.int64).reshape(-1, columns)
 
     return Program(
-        ops=table(writer.ops, _OP_COLUMNS),
-        stages=table(writer.stages, _STAGE_COLUMNS),
+        ops=table(writer.ops, OP_COLUMNS),
+        stages=table(writer.stages, STAGE_COLUMNS),
+        tail=(first_of_tail, len(writer.ops)),
         planes=table(writer.planes, 2),
         tables=np.array([*writer.tables, -1], np.int64),
-        floats=np.array(writer.floats),
-        plane_entries=writer.largest_plane,
-        state_entries=writer.largest_state,
-        row_entries=writer.widest + 2 * writer.margin,
-        margin=writer.margin,
+        floats=np.array([*writer.floats, 1.0, 0.0]),
+        gains=writer.gains,
+        channels=item_shape[-1],
+        channel_scale=1 / item_shape[-1] if spec.input.channels == "mean" else 1.0,
+        # One row of zeros, and one above the plane for every convolution that moves it up.
+        plane_entries=writer.largest_plane + (writer.lifted + 1) * writer.widest,
+        row_entries=writer.widest,
+        strip_entries=writer.strips,
+        state_entries=writer.state_entries,
+        result=writer.state_places[network.stages[-1].writes] if network.stages else 0,
+        fork_depth=writer.deepest,
+        late_stage=max(late, 0),
     )

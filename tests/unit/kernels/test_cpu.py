@@ -11,8 +11,7 @@ from live_server import child_environment
 
 from gramserve.errors import MemoryBudgetError, NonFiniteKernelError
 from gramserve.kernels import ENGINES, Items
-from gramserve.kernels.cpu.planes import evaluate_group
-from gramserve.kernels.cpu.program import write_program
+from gramserve.kernels.cpu.evaluate import evaluate
 from gramserve.spec import parse_kernel
 
 CPU = ENGINES["cpu"]
@@ -29,25 +28,31 @@ def test_a_new_network_compiles_nothing():
     x = np.random.default_rng(0).normal(size=(2, 6, 6, 1))
     for precision in ("float32", "float64"):
         gram("myrtle5", x, precision)
-    compiled = len(evaluate_group.signatures)
-    assert compiled == 2
+    compiled = len(evaluate.signatures)
+    # Items against others in both dtypes, and against themselves for their variances.
+    assert compiled == 3
     for precision in ("float32", "float64"):
         gram({"preset": "cntk", "depth": 4}, x[:, :5, :4], precision)
         pool = {"type": "ckn_pool", "kind": "gaussian", "subsampling": 1}
         layers = [pool, {"type": "abs"}, {"type": "flatten"}]
         gram({"layers": layers, "kernel": ["nngp", "ntk"]}, x, precision)
-    assert len(evaluate_group.signatures) == compiled
+        branches = [[{"type": "erf"}], [{"type": "conv", "size": 3, "padding": "circular"}]]
+        layers = [{"type": "residual", "branches": branches}, {"type": "flatten"}]
+        gram({"layers": layers}, x, precision)
+        gram({"preset": "fc", "depth": 2}, x.reshape(2, -1), precision)
+        gram("myrtle5", x, "mixed")
+    assert len(evaluate.signatures) == compiled
 
 
 ASSEMBLY = """
 import numpy as np
 from gramserve import compute_gram
-from gramserve.kernels.cpu.planes import evaluate_group
+from gramserve.kernels.cpu.evaluate import evaluate
 from gramserve.kernels.cpu.program import write_program
 x = np.ones((2, 4, 4, 1))
 for precision in ("float32", "float64"):
     compute_gram(x, kernel="myrtle5", precision=precision, engine="cpu")
-for found in evaluate_group.overloads.values():
+for found in evaluate.overloads.values():
     print(found.library.get_asm_str())
 """
 
@@ -69,14 +74,16 @@ def test_roots_are_taken_of_whole_vectors(tmp_path):
 def test_planes_that_do_not_fit_are_left_to_the_reference_engine():
     # A pool of stride 1 keeps all planes of the first stage, in vectors of pairs.
     layers = [{"type": "avg_pool", "window": 2, "strides": 1}, {"type": "global_avg_pool"}]
-    kernel, x = {"layers": layers}, np.random.default_rng(0).normal(size=(3, 9, 9, 1))
-    needed = CPU.pair_bytes(parse_kernel(kernel), x.shape[1:], "float64")
-    room = write_program(parse_kernel(kernel), x.shape[1:]).room(ntk=False)
-    assert sum(room) * 64 > needed
-    tight = gram(kernel, x, "float64", memory_bytes=needed)["nngp"]
-    np.testing.assert_allclose(tight, gram(kernel, x, "float64")["nngp"], rtol=1e-12, atol=1e-14)
+    kernel = {"layers": [{"type": "conv", "size": 3}, *layers], "kernel": ["nngp", "ntk"]}
+    x = np.random.default_rng(0).normal(size=(3, 9, 9, 1))
+    spec = parse_kernel(kernel)
+    dense = ENGINES["reference"].pair_bytes(spec, x.shape[1:], "float64")
+    assert dense < CPU.pair_bytes(spec, x.shape[1:], "float64")
+    tight = gram(kernel, x, "float64", memory_bytes=dense)
+    for name, values in gram(kernel, x, "float64").items():
+        np.testing.assert_allclose(tight[name], values, rtol=1e-12, atol=1e-14)
     with pytest.raises(MemoryBudgetError):
-        gram(kernel, x, "float64", memory_bytes=needed - 1)
+        gram(kernel, x, "float64", memory_bytes=dense - 1)
 
 
 def test_values_that_overflow_are_blamed_on_layer_and_pair():

@@ -1,0 +1,68 @@
+"""Variances: every item against itself, one lane an item."""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gramserve.kernels.cpu.program import Program
+from gramserve.kernels.cpu.run import Room, aligned, in_lanes, lanes_of
+
+_DTYPE = np.dtype(np.float64)
+
+
+def record_variances(
+    program: Program, items: NDArray[Any], found: NDArray[np.float64], threads: int
+) -> None:
+    """Write the variances of items at every layer that needs them, in float64.
+
+    On planes of offset (0, 0) the covariance of an item with itself is its variance; they come
+    first in every stage, and the planes of other offsets read what they have recorded.
+
+    Parameters
+    ----------
+    program : Program
+        Written for variances.
+    items : ndarray, (n, *item_shape)
+        The items.
+    found : ndarray of float64, (n, V)
+        Receives them; not checked for NaN and infinity.
+    threads : int
+        Threads that share the items.
+    """
+    if threads == 1:
+        _record(program, items, found)
+        return
+    step = -(-len(items) // threads)
+    with ThreadPoolExecutor(threads) as pool:
+        parts = [slice(start, start + step) for start in range(0, len(items), step)]
+        for done in [pool.submit(_record, program, items[p], found[p]) for p in parts]:
+            done.result()
+
+
+def _record(program: Program, items: NDArray[Any], found: NDArray[np.float64]) -> None:
+    length = found.shape[1]
+    room = Room(program, _DTYPE, ntk=False)
+    lanes = lanes_of(_DTYPE)
+    marks = aligned((1, lanes), _DTYPE)
+    # One memory, read as a table of vectors on one side and flat on the other.
+    norms, inverses = aligned((2, 1, max(1, length), lanes), _DTYPE)
+    recorded = aligned((length * lanes,), _DTYPE)
+    value, nothing = aligned((2, 1, lanes), _DTYPE)
+    tail = program.tail_stage(1, 1, 0, has_tangent=False)
+    flat = items.reshape(len(items), -1)
+    last = len(program.stages)
+    for start in range(0, len(items), lanes):
+        group = np.minimum(np.arange(start, start + lanes), len(items) - 1)
+        values = in_lanes(flat[group], _DTYPE).reshape(1, -1, lanes)
+        mine = (values, norms, inverses, norms, inverses)
+        yours = (values.reshape(-1), norms.reshape(-1), inverses.reshape(-1))
+        if last:
+            room.evaluate((0, last), mine, yours, marks, (value, nothing), recorded)
+        else:
+            value[0] = np.einsum("kl,kl->l", values[0], values[0]) * program.channel_scale
+        if program.tail[0] < program.tail[1]:
+            room.evaluate_tail(tail, mine, yours, marks, (value.reshape(-1),), recorded)
+        count = min(lanes, len(items) - start)
+        found[start : start + count] = recorded.reshape(length, lanes).T[:count]
