@@ -39,6 +39,9 @@ class Settings(BaseSettings):
     threads of the server, one block at a time: for tests and tiny machines."""
     threads_per_worker: Annotated[int, Field(ge=1)] = 1
     """Threads of each worker of the LocalCluster."""
+    engine_threads: Annotated[int, Field(ge=1)] = 1
+    """Threads that an engine uses for one block: one process with all cores, instead of one
+    process for each, is GRAMSERVE_WORKERS=1 with as many of these as there are cores."""
     worker_memory_bytes: Annotated[int, Field(ge=2**20)] | None = None
     """Memory one worker may plan with; an equal share of 3/4 of the machine when not given."""
     engine: Literal["auto", "reference", "cpu", "cuda"] = "auto"
@@ -59,11 +62,12 @@ class Settings(BaseSettings):
     """How much the server writes on standard error."""
 
     @property
-    def memory_per_worker_bytes(self) -> int:
-        """Memory one worker may plan with, in bytes."""
-        if self.worker_memory_bytes is not None:
-            return self.worker_memory_bytes
-        return physical_memory_bytes() * 3 // 4 // max(self.workers, 1)
+    def memory_per_task_bytes(self) -> int:
+        """Memory one task may plan with, in bytes: an equal share of a worker's."""
+        worker = self.worker_memory_bytes
+        if worker is None:
+            worker = physical_memory_bytes() * 3 // 4 // max(self.workers, 1)
+        return worker // self.threads_per_worker
 
     @property
     def catalog_place(self) -> str | Path:

@@ -53,6 +53,7 @@ def make_work(root, x, other=None, *, kernel=None, block_size=4, precision="floa
         precision=precision,
         engine=engine.name,
         why_engine=why,
+        temporary_bytes=engine.temporary_bytes(spec, x.shape[1:], precision),
         worker_memory_bytes=2**30,
         workers=1,
     )

@@ -32,7 +32,9 @@ class Recipe:
     engine: str
     """Name of the engine."""
     memory_bytes: int
-    """Memory for the temporaries of pairs, in bytes."""
+    """Memory for the temporaries of the engine, in bytes."""
+    threads: int = 1
+    """Threads that the engine may use for one block."""
 
 
 @dataclass(frozen=True)

@@ -150,6 +150,7 @@ def open_work(
     other: str | None,
     grams: Mapping[KernelName, Path],
     memory_bytes: int,
+    threads: int = 1,
 ) -> GramWork:
     """Create the stores of a planned job that are missing, and return its work.
 
@@ -169,6 +170,8 @@ def open_work(
         Where the Gram matrix of every kernel goes.
     memory_bytes : int
         Memory one worker may use, in bytes.
+    threads : int
+        Threads that an engine may use for one block.
 
     Returns
     -------
@@ -199,9 +202,10 @@ def open_work(
         )
         gram.sweep()
     # What the block itself occupies is planned for; the rest is free for temporaries of pairs.
-    held = plan.cost.peak_worker_bytes - plan.cost.pair_bytes
+    held = plan.cost.peak_worker_bytes - plan.cost.temporary_bytes
+    memory = max(memory_bytes - held, plan.cost.temporary_bytes)
     return GramWork(
-        recipe=Recipe(spec, precision, plan.engine, max(memory_bytes - held, plan.cost.pair_bytes)),
+        recipe=Recipe(spec, precision, plan.engine, memory, threads),
         places=places,
         grid=grid,
         grams=tuple((name, str(path)) for name, path in grams.items()),

@@ -124,6 +124,7 @@ def _store_block(
         _load(task.columns, *task.grid.column_range(block[1])),
         task.recipe.precision,
         memory_bytes=task.recipe.memory_bytes,
+        threads=task.recipe.threads,
     )
     paths = dict(task.grams)
     return tuple(
@@ -169,6 +170,7 @@ def compute_variances(task: VarianceTask) -> list[BlockResult]:
             datasets.read(task.place.digest, start, stop),
             recipe.precision,
             memory_bytes=recipe.memory_bytes,
+            threads=recipe.threads,
         )
         variances.write_segment(key, segment, values)
         return ()
@@ -203,5 +205,6 @@ def compute_rows(task: RowTask) -> NDArray[Any]:
         _load(task.columns, *task.column_range),
         recipe.precision,
         memory_bytes=recipe.memory_bytes,
+        threads=recipe.threads,
     )
     return values[recipe.spec.kernels[0]]

@@ -56,6 +56,7 @@ def compute(
     spec that asks for both kernels makes a Zarr group with the arrays nngp and ntk.
     """
     from gramserve.cli.local import LocalRequest
+    from gramserve.machine import usable_cores
     from gramserve.spec import parse_kernel
 
     terminal = Terminal(as_json)
@@ -69,13 +70,13 @@ def compute(
         block_size=block_size,
         engine=engine,
         workers=max(1, settings.workers),
-        worker_memory_bytes=settings.memory_per_worker_bytes,
+        worker_memory_bytes=settings.memory_per_task_bytes,
     )
     plan = request.plan()
-    work = request.open(plan)
     is_small = plan.cost.seconds * request.workers < _SMALL_JOB_S
-    # Starting processes would take longer than a small job.
+    # Starting processes would take longer than a small job: threads share its blocks.
     processes = 0 if workers is None and is_small else settings.workers
+    work = request.open(plan, threads=settings.engine_threads if processes else usable_cores())
     started = time.perf_counter()
     try:
         outcome = _run(work, processes, terminal)

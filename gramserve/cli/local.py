@@ -86,17 +86,20 @@ class LocalRequest:
             precision=self.precision,
             engine=engine.name,
             why_engine=why,
+            temporary_bytes=engine.temporary_bytes(self.spec, rows.shape[1:], self.precision),
             worker_memory_bytes=self.worker_memory_bytes,
             workers=self.workers,
         )
 
-    def open(self, plan: "Plan") -> "GramWork":
+    def open(self, plan: "Plan", *, threads: int = 1) -> "GramWork":
         """Take up the stores of this request, making those that are missing.
 
         Parameters
         ----------
         plan : Plan
             From :meth:`plan`.
+        threads : int
+            Threads that an engine may use for one block.
 
         Returns
         -------
@@ -133,6 +136,7 @@ class LocalRequest:
                 other=digests[1] if len(digests) > 1 else None,
                 grams=self.grams,
                 memory_bytes=self.worker_memory_bytes,
+                threads=threads,
             )
         except BaseException:
             # What this attempt brought must not stay beside a matrix that is not its own.

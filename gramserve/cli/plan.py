@@ -74,7 +74,7 @@ def plan(
                 spec=parse_kernel(read_kernel(kernel)),
                 engine=engine,
                 workers=max(1, settings.workers),
-                worker_memory_bytes=settings.memory_per_worker_bytes,
+                worker_memory_bytes=settings.memory_per_task_bytes,
                 **request,
             )
         )

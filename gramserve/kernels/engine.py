@@ -35,7 +35,9 @@ class Engine(Protocol):
         """Return why it cannot run a kernel, or None if it can."""
         ...
 
-    def pair_bytes(self, spec: KernelSpec, item_shape: Sequence[int], precision: Precision) -> int:
+    def temporary_bytes(
+        self, spec: KernelSpec, item_shape: Sequence[int], precision: Precision
+    ) -> int:
         """Return the temporary memory that one thread needs at least, in bytes."""
         ...
 

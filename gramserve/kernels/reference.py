@@ -75,7 +75,9 @@ class ReferenceEngine:
         """Return why the engine cannot run a kernel, or None if it can."""
         return find_refused(spec.layers)
 
-    def pair_bytes(self, spec: KernelSpec, item_shape: Sequence[int], precision: Precision) -> int:
+    def temporary_bytes(
+        self, spec: KernelSpec, item_shape: Sequence[int], precision: Precision
+    ) -> int:
         """Return the temporary memory of one pair of items, in bytes."""
         cost = count_operations(spec, item_shape)
         states = _STATES_AT_ONCE + 4 * cost.branch_depth
@@ -214,7 +216,7 @@ class ReferenceEngine:
     def _pairs_at_once(
         self, spec: KernelSpec, item_shape: Sequence[int], precision: Precision, memory_bytes: int
     ) -> int:
-        needed = self.pair_bytes(spec, item_shape, precision)
+        needed = self.temporary_bytes(spec, item_shape, precision)
         if needed > memory_bytes:
             msg = (
                 f"one pair of items of shape {tuple(item_shape)} needs {needed / 2**20:.1f} MiB in "

@@ -1,24 +1,26 @@
 """What a job costs: bytes, operations, seconds."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import isqrt, prod
 
 from gramserve.spec import KernelSpec, Precision
 from gramserve.stages import PairCost, count_operations
 
-LAYER_OPERATIONS_PER_SECOND = {"cpu": 2.6e10, "reference": 4.5e9}
-"""Operations of layers per second and core by engine (docs/benchmarks.md, "Engines").
-
-Of the cpu engine on the offset planes that are needed, of the reference engine on all of them."""
+LAYER_OPERATIONS_PER_SECOND = 4.5e9
+"""Operations of layers per second and core in the dense evaluation (docs/benchmarks.md)."""
 
 INPUT_OPERATIONS_PER_SECOND = 2e10
-"""Operations of the items' inner products per second and core: those are matrix products."""
+"""Operations of its inner products per second and core: those are matrix products."""
+
+PLANE_NANOSECONDS = {"product": 0.04, "affine": 0.016, "dual": 0.016, "pool": 0.02, "rows": 0.5}
+"""Nanoseconds per operation, and per row of a plane, on offset planes in float32."""
 
 DOUBLE_FACTOR = 2.0
-"""Times that float64 takes longer than float32, measured likewise."""
+"""Times that float64 takes longer than float32 in the dense evaluation."""
 
-_UNKNOWN_RATE = LAYER_OPERATIONS_PER_SECOND["reference"]
+PLANE_DOUBLE_FACTOR = 3.0
+"""The same on offset planes: half the lanes, and longer polynomials."""
 
 TARGET_BLOCK_SECONDS = 20.0
 """How long one block should take, in seconds: long against its overhead, short to lose."""
@@ -29,8 +31,8 @@ SMALLEST_BLOCK = 32
 LARGEST_BLOCK = 1024
 """Largest block size that is chosen without being asked for, in entries."""
 
-_STATES_AT_ONCE = 10
-"""Covariances of the largest layer alive at once in the dense evaluation."""
+_LANES = 16
+"""Columns in a vector, at most."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +42,9 @@ class Cost:
     result_bytes: int
     """Bytes of all matrices asked for, both triangles."""
     peak_worker_bytes: int
-    """Bytes one worker needs at least for one block, one pair at a time."""
-    pair_bytes: int
-    """Of these, the temporaries of one pair."""
+    """Bytes one worker needs at least for one block, with one thread."""
+    temporary_bytes: int
+    """Of these, what the engine needs besides results and items."""
     operations: int
     """Operations of the blocks still to compute."""
     seconds: float
@@ -59,27 +61,6 @@ def working_bytes(precision: Precision) -> int:
     return 4 if precision == "float32" else 8
 
 
-def pair_bytes(pair: PairCost, item_shape: Sequence[int], precision: Precision) -> int:
-    """Return the temporary bytes of one pair in the dense evaluation.
-
-    Parameters
-    ----------
-    pair : PairCost
-        From :func:`gramserve.stages.count_operations`.
-    item_shape : sequence of int
-        Shape of one item.
-    precision : {"float32", "mixed", "float64"}
-        How to compute.
-
-    Returns
-    -------
-    int
-        Bytes.
-    """
-    states = _STATES_AT_ONCE + 4 * pair.branch_depth
-    return (states * pair.largest_entries + 2 * prod(item_shape)) * working_bytes(precision)
-
-
 def block_bytes(
     spec: KernelSpec,
     pair: PairCost,
@@ -89,10 +70,10 @@ def block_bytes(
     *,
     item_size: int = 8,
 ) -> int:
-    """Return the bytes a block holds besides the temporaries of its pairs.
+    """Return the bytes a block holds besides the temporaries of the engine.
 
-    The result of every kernel (with one copy while it is written), and the items and variances
-    of the four panels that a worker keeps.
+    Every kernel's values as they are computed and as they are stored, one copy while it is
+    written, and the items and variances of the four panels that a worker keeps.
 
     Parameters
     ----------
@@ -114,7 +95,11 @@ def block_bytes(
     int
         Bytes.
     """
-    results = (len(spec.kernels) + 1) * block_size**2 * item_bytes(precision)
+    kernels = 2 if "ntk" in spec.kernels else 1
+    # The fast engines compute whole vectors of columns.
+    filled = -(-block_size // _LANES) * _LANES
+    results = kernels * block_size * filled * working_bytes(precision)
+    results += (len(spec.kernels) + 1) * block_size**2 * (item_bytes(precision) + 1)
     panels = 4 * block_size * (prod(item_shape) * item_size + pair.variances * 8)
     return results + panels
 
@@ -160,10 +145,10 @@ def pair_seconds(pair: PairCost, engine: str, precision: Precision = "float32") 
     float
         Seconds; an order of magnitude, because machines differ.
     """
-    rate = LAYER_OPERATIONS_PER_SECOND.get(engine, _UNKNOWN_RATE)
     if engine == "cpu":
-        seconds = pair.plane_operations / rate
-        return seconds if precision == "float32" else DOUBLE_FACTOR * seconds
-    layers = (pair.operations - pair.input_operations) / rate
+        counts = asdict(pair.planes).items()
+        seconds = 1e-9 * sum(PLANE_NANOSECONDS[kind] * int(count) for kind, count in counts)
+        return seconds if precision != "float64" else PLANE_DOUBLE_FACTOR * seconds
+    layers = (pair.operations - pair.input_operations) / LAYER_OPERATIONS_PER_SECOND
     seconds = layers + pair.input_operations / INPUT_OPERATIONS_PER_SECOND
     return seconds if precision == "float32" else DOUBLE_FACTOR * seconds

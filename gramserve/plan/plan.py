@@ -10,7 +10,6 @@ from gramserve.plan.cost import (
     block_bytes,
     choose_block_size,
     item_bytes,
-    pair_bytes,
     pair_seconds,
 )
 from gramserve.plan.grid import Grid
@@ -122,6 +121,7 @@ def make_plan(
     precision: Precision,
     engine: str,
     why_engine: str,
+    temporary_bytes: int,
     worker_memory_bytes: int,
     workers: int,
     blocks_cached: int = 0,
@@ -140,6 +140,8 @@ def make_plan(
         How to compute.
     engine, why_engine : str
         The engine's name and why it was chosen.
+    temporary_bytes : int
+        What that engine needs at least besides results and items, by its own word.
     worker_memory_bytes : int
         Memory one worker may use, in bytes.
     workers : int
@@ -161,21 +163,20 @@ def make_plan(
     """
     layers = infer_shapes(spec, item_shape)
     pair = count_operations(spec, item_shape)
-    temporary = pair_bytes(pair, item_shape, precision)
 
     def needed(size: int) -> int:
-        return block_bytes(spec, pair, item_shape, precision, size) + temporary
+        return block_bytes(spec, pair, item_shape, precision, size) + temporary_bytes
 
     if needed(grid.block_size) > worker_memory_bytes:
         raise _too_large(needed, grid.block_size, worker_memory_bytes)
     left = grid.block_count - blocks_cached
     entries = grid.entry_count * left // grid.block_count
-    operations = pair.operations * entries
+    each = pair.planes.operations if engine == "cpu" else pair.operations
     cost = Cost(
         result_bytes=grid.rows * grid.columns * item_bytes(precision) * len(spec.kernels),
         peak_worker_bytes=needed(grid.block_size),
-        pair_bytes=temporary,
-        operations=operations,
+        temporary_bytes=temporary_bytes,
+        operations=each * entries,
         seconds=pair_seconds(pair, engine, precision) * entries / max(workers, 1),
     )
     return Plan(
@@ -196,7 +197,7 @@ def _too_large(needed: Any, block_size: int, allowed: int) -> MemoryBudgetError:
     """Say what does not fit and which block size would."""
     if needed(1) > allowed:
         msg = (
-            f"one pair needs {_readable(needed(1))}, a worker allows {_readable(allowed)}: use "
+            f"one thread needs {_readable(needed(1))}, a worker allows {_readable(allowed)}: use "
             "smaller items, precision float32 or fewer workers with more memory each"
         )
     else:

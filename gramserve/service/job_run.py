@@ -101,7 +101,8 @@ class JobRun:
                 dataset=job.dataset,
                 other=job.other,
                 grams={name: self._layout.gram(gram) for name, gram in planned.grams.items()},
-                memory_bytes=self._settings.memory_per_worker_bytes,
+                memory_bytes=self._settings.memory_per_task_bytes,
+                threads=self._settings.engine_threads,
             )
             await catalog.transition(job.id, "running", epoch=job.epoch, engine=plan.engine)
             provenance = Provenance(work, job.grams, self._datasets)

@@ -152,8 +152,9 @@ class Planner:
             precision=precision,
             engine=engine.name,
             why_engine=why,
-            worker_memory_bytes=self._settings.memory_per_worker_bytes,
-            workers=self._executor.slots,
+            temporary_bytes=engine.temporary_bytes(spec, shape[1:], precision),
+            worker_memory_bytes=self._settings.memory_per_task_bytes,
+            workers=self._executor.slots * self._settings.engine_threads,
             blocks_cached=len(self._stored_everywhere(grams.values())),
         )
         return PlannedJob(plan, asked.dataset, asked.other, grams)

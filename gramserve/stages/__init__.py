@@ -5,14 +5,16 @@ stages between poolings, which the fast engines run.
 """
 
 from gramserve.stages.activations import uses_variances
-from gramserve.stages.cone import Fork, Stage, Stages, Step, cut_stages, flat_steps, plane_entries
-from gramserve.stages.operations import PairCost, branch_depth, count_operations
+from gramserve.stages.cone import cut_stages
+from gramserve.stages.operations import PairCost, PlaneWork, branch_depth, count_operations
+from gramserve.stages.stage import Fork, Stage, Stages, Step, flat_steps, plane_entries
 from gramserve.stages.windows import Offset, Window, Windows
 
 __all__ = [
     "Fork",
     "Offset",
     "PairCost",
+    "PlaneWork",
     "Stage",
     "Stages",
     "Step",

@@ -6,16 +6,42 @@ operation and an elementary function (square root, exponential, arc tangent) cou
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from math import prod
+from dataclasses import astuple, dataclass
+from math import ceil, prod
 
 from gramserve.spec import KernelSpec, infer_shapes, layers
 from gramserve.spec.shapes import Positions, positions_of
 from gramserve.stages.activations import DUAL_OPERATIONS, uses_variances
-from gramserve.stages.cone import Fork, Step, cut_stages, flat_steps, plane_entries
+from gramserve.stages.cone import cut_stages
+from gramserve.stages.stage import Fork, Pool, Stage, Step, plane_entries
 
 _SLOPE = 4
 """Further operations an entry for a derivative dual and its product with the tangent kernel."""
+
+
+@dataclass(frozen=True)
+class PlaneWork:
+    """Work on the offset planes that the readout needs, by kind: engines differ in their rates."""
+
+    product: int = 0
+    """Operations of the inner products of the items' channels."""
+    affine: int = 0
+    """Operations of convolutions, dense layers and sums of branches."""
+    dual: int = 0
+    """Operations of activations."""
+    pool: int = 0
+    """Operations of pools and readouts."""
+    rows: int = 0
+    """Rows of planes, over all layers: what each costs besides its entries."""
+
+    @property
+    def operations(self) -> int:
+        """All operations."""
+        return self.product + self.affine + self.dual + self.pool
+
+    def __add__(self, other: "PlaneWork") -> "PlaneWork":
+        pairs = zip(astuple(self), astuple(other), strict=True)
+        return PlaneWork(*(mine + theirs for mine, theirs in pairs))
 
 
 @dataclass(frozen=True)
@@ -32,8 +58,8 @@ class PairCost:
     """Of the operations, those of the inner products of the items' channels."""
     variances: int
     """Variances that are kept of an item."""
-    plane_operations: int
-    """Operations on the offset planes that the readout needs."""
+    planes: PlaneWork
+    """The same on the offset planes that the readout needs."""
 
 
 def _layer_operations(
@@ -147,7 +173,7 @@ def count_operations(spec: KernelSpec, item_shape: Sequence[int]) -> PairCost:
     >>> spec = parse_kernel({"preset": "fc", "depth": 1})
     >>> count_operations(spec, (10,))  # doctest: +NORMALIZE_WHITESPACE
     PairCost(operations=39, largest_entries=1, branch_depth=0, input_operations=20, variances=1,
-             plane_operations=39)
+             planes=PlaneWork(product=20, affine=6, dual=13, pool=0, rows=3))
     """
     positions = infer_shapes(spec, item_shape)[0].positions
     states = 2 if "ntk" in spec.kernels else 1
@@ -160,49 +186,71 @@ def count_operations(spec: KernelSpec, item_shape: Sequence[int]) -> PairCost:
         branch_depth=branch_depth(spec.layers),
         input_operations=inner,
         variances=tally.variances,
-        plane_operations=_count_on_planes(spec, item_shape, states),
+        planes=_count_on_planes(spec, item_shape, states),
     )
 
 
-def _count_on_planes(spec: KernelSpec, item_shape: Sequence[int], states: int) -> int:
-    """Return the operations of one pair on the planes that are needed, dense counts in part."""
+def _count_on_planes(spec: KernelSpec, item_shape: Sequence[int], states: int) -> PlaneWork:
+    """Return the work of one pair on the planes that are needed, dense counts in part."""
     network = cut_stages(spec, item_shape)
-    operations = 0 if network.stages else 2 * item_shape[-1]
+    work = PlaneWork() if network.stages else PlaneWork(product=2 * item_shape[-1])
     for stage in network.stages:
         if stage.reads is None:
-            operations += 2 * item_shape[-1] * _entries(stage.before, stage.start_planes)
+            entries = _entries(stage.before, stage.start_planes)
+            work += PlaneWork(
+                product=2 * item_shape[-1] * entries, rows=_rows(stage.before, stage.start_planes)
+            )
         if stage.front is not None:
-            operations += _on_planes(stage.front, stage.start_planes, states)
-        operations += _count_steps(stage.steps, stage.start_planes, states)
+            work += _on_planes(stage.front, stage.start_planes, states)
+        work += _count_steps(stage.steps, stage.start_planes, states)
+        entries, rows = _entries(stage.after, stage.planes), _rows(stage.after, stage.planes)
         if stage.exit is not None:
-            dense = _layer_operations(stage.exit, stage.after, stage.behind, states)
-            operations += dense * _entries(stage.after, stage.planes) // prod(stage.after) ** 2
+            work += PlaneWork(pool=states * entries * _pool_on_planes(stage), rows=states * rows)
         else:
-            operations += 2 * states * _entries(stage.after, stage.planes)
-    return operations + _count_steps(network.tail, ((0, 0),), states)
+            work += PlaneWork(affine=2 * states * entries, rows=states * rows)
+    return work + _count_steps(network.tail, ((0, 0),), states)
+
+
+def _pool_on_planes(stage: Stage) -> int:
+    """Return the operations an entry of a pool, rows first, or of a readout."""
+    if stage.exit is None or not isinstance(stage.exit, Pool):
+        return 1
+    down, across = stage.windows
+    rows = (down.size / down.stride) ** 2
+    columns = (across.size / across.stride / down.stride) ** 2
+    return ceil(2 * (rows + columns))
 
 
 def _count_steps(
     steps: Sequence[Step | Fork], planes: Sequence[tuple[int, int]], states: int
-) -> int:
-    operations = 0
+) -> PlaneWork:
+    work = PlaneWork()
     for step in steps:
         if isinstance(step, Fork):
-            operations += sum(_count_steps(branch, planes, states) for branch in step.branches)
-            inner = list(flat_steps(step.branches[0]))
+            for branch in step.branches:
+                work += _count_steps(branch, planes, states)
+        down, across = step.strides
+        planes = tuple((a // down, b // across) for a, b in planes)
+        if isinstance(step, Fork):
+            # What branches keep and add up: copies of planes.
+            entries = _entries(step.after, planes)
+            work += PlaneWork(affine=2 * states * len(step.branches) * entries)
         else:
-            inner = [step]
-        for each in inner:
-            down, across = (window.stride for window in each.windows)
-            planes = tuple((a // down, b // across) for a, b in planes)
-        if not isinstance(step, Fork):
-            operations += _on_planes(step, planes, states)
-    return operations
+            work += _on_planes(step, planes, states)
+    return work
 
 
-def _on_planes(step: Step, planes: Sequence[tuple[int, int]], states: int) -> int:
+def _on_planes(step: Step, planes: Sequence[tuple[int, int]], states: int) -> PlaneWork:
     dense = _layer_operations(step.layer, step.before, step.after, states)
-    return dense * _entries(step.after, planes) // prod(step.after) ** 2
+    share = dense * _entries(step.after, planes) // prod(step.after) ** 2
+    rows = states * _rows(step.after, planes)
+    if isinstance(step.layer, layers.Conv | layers.Dense):
+        return PlaneWork(affine=share, rows=rows)
+    return PlaneWork(dual=share, rows=rows)
+
+
+def _rows(positions: tuple[int, int], planes: Iterable[tuple[int, int]]) -> int:
+    return sum(max(0, positions[0] - abs(a)) for a, b in planes if abs(b) < positions[1])
 
 
 def _entries(positions: tuple[int, int], planes: Iterable[tuple[int, int]]) -> int:

@@ -44,10 +44,12 @@ def test_wrong_values_name_their_setting(monkeypatch, name, value):
 
 
 def test_workers_share_three_quarters_of_the_memory():
-    one = Settings(workers=1).memory_per_worker_bytes
-    assert Settings(workers=0).memory_per_worker_bytes == one
-    assert Settings(workers=4).memory_per_worker_bytes == pytest.approx(one / 4, abs=1)
-    assert Settings(workers=4, worker_memory_bytes=2**30).memory_per_worker_bytes == 2**30
+    one = Settings(workers=1).memory_per_task_bytes
+    assert Settings(workers=0).memory_per_task_bytes == one
+    assert Settings(workers=4).memory_per_task_bytes == pytest.approx(one / 4, abs=1)
+    assert Settings(workers=4, worker_memory_bytes=2**30).memory_per_task_bytes == 2**30
+    shared = Settings(worker_memory_bytes=2**30, threads_per_worker=4)
+    assert shared.memory_per_task_bytes == 2**28
 
 
 def test_the_catalog_is_a_file_unless_a_database_is_named(tmp_path):

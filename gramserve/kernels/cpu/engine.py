@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gramserve.errors import NonFiniteKernelError
-from gramserve.kernels.cpu.program import Program, find_unsupported, write_program
+from gramserve.kernels.cpu.program import find_unsupported, write_program
 from gramserve.kernels.cpu.run import (
     VECTOR_BYTES,
     Block,
@@ -21,6 +21,7 @@ from gramserve.kernels.cpu.run import (
     rows_at_once,
 )
 from gramserve.kernels.cpu.self_pairs import record_variances
+from gramserve.kernels.cpu.tables import Program
 from gramserve.kernels.items import Items, label_items
 from gramserve.kernels.precision import result_dtype, working_dtype
 from gramserve.kernels.reference import ReferenceEngine
@@ -49,7 +50,9 @@ class CpuEngine:
         """Return why the engine cannot run a kernel, or None if it can."""
         return find_unsupported(spec.layers)
 
-    def pair_bytes(self, spec: KernelSpec, item_shape: Sequence[int], precision: Precision) -> int:
+    def temporary_bytes(
+        self, spec: KernelSpec, item_shape: Sequence[int], precision: Precision
+    ) -> int:
         """Return the temporary memory of one thread, in bytes: planes, states, and a group."""
         shape = tuple(item_shape)
         program = _program(spec, shape, for_variances=False)
@@ -160,7 +163,7 @@ class CpuEngine:
         item_shape = rows.values.shape[1:]
         infer_shapes(spec, item_shape)
         program = _program(spec, item_shape, for_variances=False)
-        needed = self.pair_bytes(spec, item_shape, precision)
+        needed = self.temporary_bytes(spec, item_shape, precision)
         if needed > memory_bytes:
             return self._dense.evaluate(spec, rows, columns, precision, memory_bytes=memory_bytes)
         early, late = _dtypes(precision, program)
@@ -185,7 +188,9 @@ class CpuEngine:
         for name in spec.kernels:
             gram = block.values[int(name == "ntk"), :, : len(columns)]
             if block.is_symmetric:
-                gram = np.triu(gram) + np.triu(gram, 1).T
+                # Row by row: a triangle as a whole would be three more copies.
+                for row in range(len(gram)):
+                    gram[row + 1 :, row] = gram[row, row + 1 :]
             with np.errstate(over="ignore"):  # what overflows here is found below
                 result[name] = gram.astype(result_dtype(precision))
             if not np.isfinite(result[name]).all():

@@ -1,24 +1,6 @@
-"""A network as tables of integers, for :mod:`gramserve.kernels.cpu.evaluate`.
-
-Columns of ``ops``: kind; of a convolution taps, strides, dilations, low paddings and fills of
-both axes (1 to 10), whether it trains (11), positions after it (12, 13), whether the next op can
-be done along with it (15), of a front whether it wraps around and its paddings (15 to 17), which
-its other columns then leave out; of a dual its positions (12, 13), where its variances begin (16)
-and its degree (17); of a fork its depth (16) and whether the branch that ends is the first (17).
-Column 14 is where the numbers of an op are among ``floats``.
-
-Columns of ``stages``: first and last op (0, 1), positions at the start and at the end (2 to 5),
-strides (6, 7), first and last plane (8, 9), table of the planes it reads, -1 for the items (10),
-exit (11), table of the planes it writes, their entries, where they begin, and whether they are
-cleared first (12 to 15), weight (16), op of the front, -1 without one (17), positions before the
-front (18, 19), convolutions that move planes up (20); positions behind (21, 22); taps, strides,
-low paddings and weights of a pool along both axes, and the table of its strips (23 to 31). Of the
-stage that :meth:`Program.tail_stage` makes, 13 is whether there is a tangent yet and 14 the first
-variance.
-"""
+"""Networks written as the tables of :mod:`gramserve.kernels.cpu.tables`."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from math import pi, prod
 from typing import Any
 
@@ -26,24 +8,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gramserve.kernels.convolution import patch_scale
+from gramserve.kernels.cpu.states import place_states, read_planes, state_positions
+from gramserve.kernels.cpu.tables import (
+    ADD_UP,
+    BENT,
+    CONV,
+    CONV_IN_PLACE,
+    ERROR_FUNCTION,
+    EXPONENTIAL,
+    FORK,
+    JOIN,
+    KEEP,
+    NEXT,
+    OP_COLUMNS,
+    POOL,
+    POWER,
+    PROJECT,
+    RAMP,
+    RAMP_SQUARED,
+    SCALE,
+    SQUARE,
+    STAGE_COLUMNS,
+    STAIR,
+    Program,
+)
 from gramserve.kernels.duals import HIGHEST_ARC_COSINE
 from gramserve.kernels.pooling import axis_weights
 from gramserve.spec import KernelSpec, layers
 from gramserve.stages import Fork, Offset, Stage, Stages, Step, cut_stages, plane_entries
 
-(
-    SCALE, CONV, CONV_IN_PLACE, PROJECT, FORK, NEXT, JOIN, RAMP, BENT, STAIR, RAMP_SQUARED,
-    ERROR_FUNCTION, EXPONENTIAL, POWER, SQUARE,
-) = range(15)  # fmt: skip
-"""Kinds of ops."""
-
-KEEP, POOL, ADD_UP, BLOCK = range(4)
-"""Exits of stages."""
-
 LARGEST_EXPONENT = 80.0
 """Of which the exponential of vectors is taken."""
-
-OP_COLUMNS, STAGE_COLUMNS = 18, 32
 
 _DUALS = (
     layers.Relu, layers.LeakyRelu, layers.AbRelu, layers.Abs, layers.ArcCosine, layers.Erf,
@@ -54,87 +49,6 @@ _RUNS = (
     layers.SumPool, layers.CknPool, layers.GlobalAvgPool, layers.GlobalSumPool, layers.Flatten,
     layers.Residual, layers.Concat,
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Program:
-    """The tables, and how much room they need."""
-
-    ops: NDArray[np.int64]
-    stages: NDArray[np.int64]
-    tail: tuple[int, int]
-    """First and last op of the layers on single numbers."""
-    planes: NDArray[np.int64]
-    tables: NDArray[np.int64]
-    """Entries where planes begin in a state, by offset, and rows where strips begin; -1 where
-    they are not needed."""
-    floats: NDArray[np.float64]
-    """Weights and other numbers; the last two are 1 and 0."""
-    gains: NDArray[np.float64]
-    """Factor of ``n`` and of ``i`` at every variance, for ops that are done along with a
-    convolution, (2, V)."""
-    channels: int
-    channel_scale: float
-    plane_entries: int
-    """Entries of the largest plane, with the rows it moves up."""
-    row_entries: int
-    """Entries of the longest row."""
-    strip_entries: int
-    """Entries of the strips of a pool."""
-    state_entries: int
-    """Entries of all states that exist at once."""
-    result: int
-    """Entry of the states where the number of a pair is."""
-    fork_depth: int
-    """Forks that are open at once at most."""
-    late_stage: int
-    """The first stage behind a pool: in "mixed" precision float64 begins there."""
-
-    def room(self, *, ntk: bool) -> tuple[int, ...]:
-        """Return the vectors of each buffer that a run needs.
-
-        Parameters
-        ----------
-        ntk : bool
-            Whether ``T`` is asked for.
-
-        Returns
-        -------
-        tuple of int
-            Two planes, what forks keep, strips and states of ``S``; the same of ``T``; one row.
-        """
-        forks = 2 * self.fork_depth * self.plane_entries
-        one = (
-            self.plane_entries, self.plane_entries, max(1, forks), self.strip_entries,
-            self.state_entries,
-        )  # fmt: skip
-        return (*one, *(one if ntk else (1,) * 5), self.row_entries)
-
-    def tail_stage(
-        self, rows: int, columns: int, first_variance: int, *, has_tangent: bool
-    ) -> NDArray[np.int64]:
-        """Return the layers behind the readout as a stage of single numbers, in place.
-
-        Parameters
-        ----------
-        rows, columns : int
-            Items, and vectors of other items.
-        first_variance : int
-            The first variance of these layers.
-        has_tangent : bool
-            Whether ``T`` is there, or still zero.
-
-        Returns
-        -------
-        ndarray of int, (1, columns of stages)
-            With one plane, (0, 0).
-        """
-        row = np.zeros((1, STAGE_COLUMNS), np.int64)
-        row[0, :21] = [
-            *self.tail, rows, columns, rows, columns, 1, 1, 0, 1, 0, BLOCK, 0, has_tangent,
-            first_variance, 0, len(self.floats) - 2, -1, 1, 1, 0,
-        ]  # fmt: skip
-        return row
 
 
 def find_unsupported(network: Iterable[layers.Layer], where: str = "layers") -> str | None:
@@ -214,7 +128,7 @@ class _Writer:
         self.largest_plane = self.widest = self.strips = 1
         self.depth = self.deepest = self.lifted = 0
         self.state_tables: dict[int | None, tuple[int, int]] = {}
-        self.state_places, self.state_entries = _place_states(network)
+        self.state_places, self.state_entries = place_states(network)
 
     def keep(self, *numbers: float) -> int:
         self.floats += numbers
@@ -372,12 +286,12 @@ class _Writer:
 
     def network_planes(self, state: int) -> set[Offset]:
         """Return the planes of a state that are read."""
-        return _read_planes(self.network, state)
+        return read_planes(self.network, state)
 
     def state_table(self, state: int) -> tuple[int, int]:
         """Return table and entries of a state."""
         if state not in self.state_tables:
-            height, width = _positions(self.network, state)
+            height, width = state_positions(self.network, state)
             table = np.full((2 * height - 1, 2 * width - 1), -1, np.int64)
             entries = 0
             for a, b in sorted(self.network_planes(state)):
@@ -386,51 +300,6 @@ class _Writer:
             self.state_tables[state] = len(self.tables), entries
             self.tables += table.ravel().tolist()
         return self.state_tables[state]
-
-
-def _positions(network: Stages, state: int) -> Offset:
-    return next(stage.behind for stage in network.stages if stage.writes == state)
-
-
-def _read_planes(network: Stages, state: int) -> set[Offset]:
-    """Return the planes of a state that its readers need; the last one is a single number."""
-    readers = [stage.read_planes for stage in network.stages if stage.reads == state]
-    return set().union(*readers) or {(0, 0)}
-
-
-def _place_states(network: Stages) -> tuple[dict[int, int], int]:
-    """Return where every state begins, and the room for all that exist at once."""
-    first: dict[int, int] = {}
-    last: dict[int, int] = {}
-    for number, stage in enumerate(network.stages):
-        first.setdefault(stage.writes, number)
-        last[stage.writes] = len(network.stages)
-        if stage.reads is not None:
-            last[stage.reads] = number
-    for state in first:
-        readers = [n for n, stage in enumerate(network.stages) if stage.reads == state]
-        last[state] = max(readers, default=len(network.stages))
-    places: dict[int, int] = {}
-    sizes: dict[int, int] = {}
-    room = 1
-    for state in sorted(first, key=lambda state: first[state]):
-        positions = _positions(network, state)
-        sizes[state] = sum(
-            plane_entries(positions, plane) for plane in _read_planes(network, state)
-        )
-        taken = sorted(
-            (places[other], places[other] + sizes[other])
-            for other in places
-            if first[other] <= last[state] and last[other] >= first[state]
-        )
-        place = 0
-        for begin, end in taken:
-            if begin - place >= sizes[state]:
-                break
-            place = max(place, end)
-        places[state] = place
-        room = max(room, place + sizes[state])
-    return places, room
 
 
 def _readout_scale(stage: Stage) -> float:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gramserve.kernels.cpu.program import Program
+from gramserve.kernels.cpu.tables import Program
 from gramserve.kernels.items import Items
 
 VECTOR_BYTES = 64

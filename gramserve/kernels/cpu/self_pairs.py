@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gramserve.kernels.cpu.program import Program
 from gramserve.kernels.cpu.run import Room, aligned, in_lanes, lanes_of
+from gramserve.kernels.cpu.tables import Program
 
 _DTYPE = np.dtype(np.float64)
 

@@ -103,7 +103,13 @@ def _compute(state: ServiceState, gram: OpenGram, items: NDArray[Any]) -> Iterat
     try:
         yield from evaluate_rows(
             state.executor,
-            Recipe(spec, precision, engine, state.settings.memory_per_worker_bytes // 2),
+            Recipe(
+                spec,
+                precision,
+                engine,
+                state.settings.memory_per_task_bytes // 2,
+                state.settings.engine_threads,
+            ),
             scratch=scratch,
             items=items,
             columns=place_items(

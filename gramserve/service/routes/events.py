@@ -48,8 +48,10 @@ async def follow_job(
     last = 0
     while True:
         events = await _next_events(state, job.id, last)
-        if state.closing.is_set():
-            return
+        is_closing = state.closing.is_set()
+        if is_closing:
+            # What happened before the server was told to stop is still sent.
+            events = await state.catalog.wait_for_event(job.id, last, 0)
         for event in events:
             last = event.seq
             past = history.apply(event)
@@ -57,6 +59,8 @@ async def follow_job(
                 yield await _message(state, event, past, is_newest=event is events[-1])
             if past.state in TERMINAL_STATES:
                 return
+        if is_closing:
+            return
 
 
 async def _message(

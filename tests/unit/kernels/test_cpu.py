@@ -77,8 +77,8 @@ def test_planes_that_do_not_fit_are_left_to_the_reference_engine():
     kernel = {"layers": [{"type": "conv", "size": 3}, *layers], "kernel": ["nngp", "ntk"]}
     x = np.random.default_rng(0).normal(size=(3, 9, 9, 1))
     spec = parse_kernel(kernel)
-    dense = ENGINES["reference"].pair_bytes(spec, x.shape[1:], "float64")
-    assert dense < CPU.pair_bytes(spec, x.shape[1:], "float64")
+    dense = ENGINES["reference"].temporary_bytes(spec, x.shape[1:], "float64")
+    assert dense < CPU.temporary_bytes(spec, x.shape[1:], "float64")
     tight = gram(kernel, x, "float64", memory_bytes=dense)
     for name, values in gram(kernel, x, "float64").items():
         np.testing.assert_allclose(tight[name], values, rtol=1e-12, atol=1e-14)

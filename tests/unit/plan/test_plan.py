@@ -5,6 +5,7 @@ import re
 import pytest
 
 from gramserve.errors import MemoryBudgetError, PlanError, RowRangeError, ShapeError
+from gramserve.kernels import ENGINES
 from gramserve.plan import Grid, choose_block_size, make_grid, make_plan
 from gramserve.spec import parse_kernel
 
@@ -16,6 +17,8 @@ def plan(spec=MYRTLE, shape=(8, 8, 3), rows=100, columns=None, **changes):
         "precision": "float32", "engine": "reference", "why_engine": "because",
         "worker_memory_bytes": 2**30, "workers": 2,
     } | changes  # fmt: skip
+    asked = ENGINES["reference"].temporary_bytes(spec, shape, options["precision"])
+    options.setdefault("temporary_bytes", asked)
     size = options.pop("block_size", None)
     grid = make_grid(spec, shape, rows, columns, block_size=size, engine="reference")
     return make_plan(spec, shape, grid, **options)
@@ -82,7 +85,7 @@ def test_a_block_that_does_not_fit_names_both_numbers_and_a_block_size_that_does
 
 
 def test_a_pair_that_does_not_fit_says_that_no_block_size_helps():
-    with pytest.raises(MemoryBudgetError, match="one pair needs"):
+    with pytest.raises(MemoryBudgetError, match="one thread needs"):
         plan(shape=(64, 64, 3), worker_memory_bytes=2**20)
 
 

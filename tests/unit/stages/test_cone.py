@@ -122,11 +122,13 @@ def test_operations_are_counted_on_the_planes_that_are_needed():
     whole = parse_kernel({"layers": [*network, {"type": "global_avg_pool"}]})
     one = parse_kernel({"layers": [*network, {"type": "flatten"}]})
     dense = count_operations(whole, (16, 16, 3))
-    assert dense.plane_operations == dense.operations
+    assert dense.planes.operations == dense.operations
     flat = count_operations(one, (16, 16, 3))
     # One plane of 256 entries instead of 256^2.
-    assert flat.plane_operations == pytest.approx(flat.operations / 256, rel=0.02)
+    assert flat.planes.operations == pytest.approx(flat.operations / 256, rel=0.02)
+    assert flat.planes.rows == 16 * 6
     branch = {"type": "residual", "branches": [[], [CONV]]}
     forked = count_operations(parse_kernel({"layers": [branch, {"type": "flatten"}]}), (4, 4, 1))
     straight = count_operations(parse_kernel({"layers": [CONV, {"type": "flatten"}]}), (4, 4, 1))
-    assert forked.plane_operations == straight.plane_operations
+    copies = 2 * 2 * 4 * 4
+    assert forked.planes.operations == straight.planes.operations + copies

@@ -1,0 +1,110 @@
+"""The duals of all kinds, over planes."""
+
+from numba import njit
+
+from gramserve.kernels.cpu import duals
+from gramserve.kernels.cpu.lanes import JIT, fill, load, store, take
+from gramserve.kernels.cpu.tables import (
+    BENT,
+    ERROR_FUNCTION,
+    EXPONENTIAL,
+    POWER,
+    RAMP,
+    RAMP_SQUARED,
+    SQUARE,
+    STAIR,
+)
+
+
+def _dual_loop(dual):
+    """Compile the loop of a dual over a plane: ``S' = k``, ``T' = T kd``."""
+
+    @njit(**JIT)
+    def loop(
+        s, t, at, size, nx, ix, x_at, x_pitch, x_step, ny, iy, y_at, y_pitch, y_step, floats, place,
+        degree, tiny, lanes, ntk,
+    ):  # fmt: skip
+        height, width = size
+        a, b = fill(s, floats[place]), fill(s, floats[place + 1])
+        e, f = fill(s, floats[place + 2]), fill(s, floats[place + 3])
+        small = fill(s, tiny)
+        for r in range(height):
+            mine, theirs = x_at + r * x_pitch, (y_at + r * y_pitch) * lanes
+            row = at + r * width * lanes
+            if ntk:
+                for j in range(width):
+                    k, m, n = row + j * lanes, mine + j * x_step, theirs + j * y_step
+                    value, slope = dual(
+                        load(s, k), take(nx, m), take(ix, m), load(ny, n), load(iy, n), a, b, e, f,
+                        small, degree,
+                    )  # fmt: skip
+                    store(s, k, value)
+                    store(t, k, load(t, k) * slope)
+            else:
+                for j in range(width):
+                    k, m, n = row + j * lanes, mine + j * x_step, theirs + j * y_step
+                    value, _ = dual(
+                        load(s, k), take(nx, m), take(ix, m), load(ny, n), load(iy, n), a, b, e, f,
+                        small, degree,
+                    )  # fmt: skip
+                    store(s, k, value)
+
+    return loop
+
+
+ramp_plane = _dual_loop(duals.ramp)
+bent_plane = _dual_loop(duals.bent)
+stair_plane = _dual_loop(duals.stair)
+ramp_squared_plane = _dual_loop(duals.ramp_squared)
+error_function_plane = _dual_loop(duals.error_function)
+exponential_plane = _dual_loop(duals.exponential_of_cosine)
+power_plane = _dual_loop(duals.power_of_cosine)
+square_plane = _dual_loop(duals.square)
+
+
+@njit(**JIT)
+def take_dual(
+    kind, s, t, at, size, nx, ix, x_at, x_pitch, x_step, ny, iy, y_at, y_pitch, y_step, floats,
+    place, degree, tiny, lanes, ntk,
+):  # fmt: skip
+    """Take the dual of one kind of a plane."""
+    if kind == RAMP:
+        ramp_plane(
+            s, t, at, size, nx, ix, x_at, x_pitch, x_step, ny, iy, y_at, y_pitch, y_step, floats,
+            place, degree, tiny, lanes, ntk,
+        )  # fmt: skip
+    elif kind == BENT:
+        bent_plane(
+            s, t, at, size, nx, ix, x_at, x_pitch, x_step, ny, iy, y_at, y_pitch, y_step, floats,
+            place, degree, tiny, lanes, ntk,
+        )  # fmt: skip
+    elif kind == STAIR:
+        stair_plane(
+            s, t, at, size, nx, ix, x_at, x_pitch, x_step, ny, iy, y_at, y_pitch, y_step, floats,
+            place, degree, tiny, lanes, ntk,
+        )  # fmt: skip
+    elif kind == RAMP_SQUARED:
+        ramp_squared_plane(
+            s, t, at, size, nx, ix, x_at, x_pitch, x_step, ny, iy, y_at, y_pitch, y_step, floats,
+            place, degree, tiny, lanes, ntk,
+        )  # fmt: skip
+    elif kind == ERROR_FUNCTION:
+        error_function_plane(
+            s, t, at, size, nx, ix, x_at, x_pitch, x_step, ny, iy, y_at, y_pitch, y_step, floats,
+            place, degree, tiny, lanes, ntk,
+        )  # fmt: skip
+    elif kind == EXPONENTIAL:
+        exponential_plane(
+            s, t, at, size, nx, ix, x_at, x_pitch, x_step, ny, iy, y_at, y_pitch, y_step, floats,
+            place, degree, tiny, lanes, ntk,
+        )  # fmt: skip
+    elif kind == POWER:
+        power_plane(
+            s, t, at, size, nx, ix, x_at, x_pitch, x_step, ny, iy, y_at, y_pitch, y_step, floats,
+            place, degree, tiny, lanes, ntk,
+        )  # fmt: skip
+    elif kind == SQUARE:
+        square_plane(
+            s, t, at, size, nx, ix, x_at, x_pitch, x_step, ny, iy, y_at, y_pitch, y_step, floats,
+            place, degree, tiny, lanes, ntk,
+        )  # fmt: skip
