@@ -13,7 +13,9 @@ LAYER_OPERATIONS_PER_SECOND = 4.5e9
 INPUT_OPERATIONS_PER_SECOND = 2e10
 """Operations of its inner products per second and core: those are matrix products."""
 
-PLANE_NANOSECONDS = {"product": 0.04, "affine": 0.016, "dual": 0.016, "pool": 0.02, "rows": 0.5}
+PLANE_NANOSECONDS = {
+    "product": 0.035, "affine": 0.017, "dual": 0.013, "pool": 0.025, "rows": 0.05
+}  # fmt: skip
 """Nanoseconds per operation, and per row of a plane, on offset planes in float32."""
 
 DOUBLE_FACTOR = 2.0
