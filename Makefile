@@ -19,7 +19,7 @@ $(STAMP): pyproject.toml tools/python.sh
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
-demo: $(STAMP) ## Run the whole path on a few hundred real images
+demo: $(STAMP) ## Run the whole path on a few hundred colour images
 	@$(BIN)/gramserve demo
 
 test: $(STAMP) ## Run all tests

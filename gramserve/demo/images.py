@@ -1,51 +1,50 @@
-"""The images of the demo: 500 handwritten digits of the MNIST test set.
+"""The images of the demo: 440 colour photographs of CIFAR-10, 32 x 32, of four classes.
+
+They are the first ones of each class, from a copy that was once compressed as JPEG;
+``tools/cifar.py`` took them.
 
 References
 ----------
-LeCun, Cortes and Burges, "The MNIST database of handwritten digits", 1998.
+Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009.
 """
 
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
-class Digits:
-    """Images with their labels, sorted by class."""
+class Images:
+    """Images with the names of their classes, sorted by class."""
 
-    train: NDArray[np.float32]
-    """(300, 14, 14, 1), 0 to 1."""
-    train_labels: NDArray[np.uint8]
-    test: NDArray[np.float32]
-    """(200, 14, 14, 1), 0 to 1."""
-    test_labels: NDArray[np.uint8]
-
-
-def _shrink(images: NDArray[np.uint8]) -> NDArray[Any]:
-    """Average 2 x 2 pixels: the reference engine's time grows with the fourth power of the side."""
-    halves = images.reshape(len(images), 14, 2, 14, 2).mean(axis=(2, 4))
-    return (halves / 255).astype(np.float32)[..., None]
+    train: NDArray[np.uint8]
+    """(n, 32, 32, 3), red, green and blue."""
+    train_labels: NDArray[np.str_]
+    """(n,), for example "frog"."""
+    test: NDArray[np.uint8]
+    """(m, 32, 32, 3)."""
+    test_labels: NDArray[np.str_]
+    """(m,)."""
 
 
-def load_digits() -> Digits:
+def load_images() -> Images:
     """Read the images that the package carries.
 
     Returns
     -------
-    Digits
-        30 training and 20 test images of every class.
+    Images
+        70 training and 40 test images of each of four classes.
     """
     with (
-        resources.files("gramserve.demo").joinpath("digits.npz").open("rb") as file,
+        resources.files("gramserve.demo").joinpath("cifar.npz").open("rb") as file,
         np.load(file) as arrays,
     ):
-        return Digits(
-            _shrink(arrays["train"]),
-            arrays["train_labels"],
-            _shrink(arrays["test"]),
-            arrays["test_labels"],
+        classes = arrays["classes"]
+        return Images(
+            arrays["train"],
+            classes[arrays["train_labels"]],
+            arrays["test"],
+            classes[arrays["test_labels"]],
         )

@@ -7,15 +7,39 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+def correlations(gram: NDArray[Any]) -> NDArray[np.float64]:
+    """Return a Gram matrix as correlations: what all items share is taken out.
+
+    ``C = (I - 1/n) K (I - 1/n)``, then ``C_ij / sqrt(C_ii C_jj)``. Deep kernels of any two images
+    are nearly the same number; how they differ shows only then.
+
+    Parameters
+    ----------
+    gram : ndarray, (n, n)
+        Of items that are not all the same to the kernel.
+
+    Returns
+    -------
+    ndarray, (n, n)
+        From -1 to 1.
+    """
+    values = gram.astype(np.float64)
+    means = values.mean(axis=0)
+    centred = values - means - means[:, None] + means.mean()
+    lengths = np.sqrt(centred.diagonal())
+    scaled: NDArray[np.float64] = centred / lengths / lengths[:, None]
+    return scaled
+
+
 def save_picture(gram: NDArray[Any], labels: NDArray[Any], title: str, path: Path) -> None:
-    """Draw a Gram matrix with its classes along the axes.
+    """Draw the correlations of a Gram matrix with the classes along the axes.
 
     Parameters
     ----------
     gram : ndarray, (n, n)
         Sorted by class.
-    labels : ndarray of int, (n,)
-        The classes.
+    labels : ndarray, (n,)
+        The classes, as numbers or names.
     title : str
         Above the picture.
     path : Path
@@ -28,25 +52,21 @@ def save_picture(gram: NDArray[Any], labels: NDArray[Any], title: str, path: Pat
 
     classes, starts, counts = np.unique(labels, return_index=True, return_counts=True)
     figure, axes = plt.subplots(figsize=(6.4, 5.6), dpi=150)
-    off_diagonal = gram[~np.eye(len(gram), dtype=bool)]
-    image = axes.imshow(
-        gram,
-        cmap="magma",
-        vmin=np.quantile(off_diagonal, 0.01),
-        vmax=np.quantile(off_diagonal, 0.999),
-        interpolation="nearest",
-    )
+    shown = correlations(gram)
+    most = np.quantile(np.abs(shown[~np.eye(len(shown), dtype=bool)]), 0.99)
+    image = axes.imshow(shown, cmap="RdBu_r", vmin=-most, vmax=most, interpolation="nearest")
     middles = starts + counts / 2 - 0.5
-    for ticks in (axes.set_xticks, axes.set_yticks):
-        ticks(middles, [str(label) for label in classes])
+    names = [str(label) for label in classes]
+    axes.set_xticks(middles, names)
+    axes.set_yticks(middles, names, rotation="vertical", va="center")
     for edge in starts[1:] - 0.5:
-        axes.axhline(edge, color="white", linewidth=0.3, alpha=0.5)
-        axes.axvline(edge, color="white", linewidth=0.3, alpha=0.5)
+        axes.axhline(edge, color="black", linewidth=0.5)
+        axes.axvline(edge, color="black", linewidth=0.5)
     axes.tick_params(length=0)
     axes.set_xlabel("class of the column's image")
     axes.set_ylabel("class of the row's image")
     axes.set_title(title, fontsize=11)
-    figure.colorbar(image, ax=axes, label="k(x, x')", shrink=0.85)
+    figure.colorbar(image, ax=axes, label="k(x, x'), as correlation", shrink=0.85)
     figure.tight_layout()
     figure.savefig(path)
     plt.close(figure)

@@ -18,6 +18,8 @@ class Score:
     total: int
     ridge: float
     """The regularisation chosen, relative to the mean of the diagonal."""
+    left_out: int
+    """Training images that were predicted rightly from all the others; what chooses."""
 
     @property
     def accuracy(self) -> float:
@@ -70,11 +72,11 @@ def score_ridge(
     ----------
     train : ndarray, (n, n)
         Gram matrix of the training images.
-    train_labels : ndarray of int, (n,)
-        Their classes.
+    train_labels : ndarray, (n,)
+        Their classes, as numbers or names.
     test : ndarray, (m, n)
         Kernel rows of the test images against the training images.
-    test_labels : ndarray of int, (m,)
+    test_labels : ndarray, (m,)
         Their classes.
 
     Returns
@@ -97,4 +99,4 @@ def score_ridge(
     ridge = float(max(_RIDGES[::-1], key=correct))
     model = KernelRidge(alpha=ridge * scale, kernel="precomputed").fit(gram, targets)
     predicted = classes[model.predict(test.astype(np.float64)).argmax(axis=1)]
-    return Score(int((predicted == test_labels).sum()), len(test_labels), ridge)
+    return Score(int((predicted == test_labels).sum()), len(test_labels), ridge, correct(ridge))

@@ -13,7 +13,7 @@ import pytest
 from live_server import child_environment
 
 from gramserve.demo import run
-from gramserve.demo.images import load_digits
+from gramserve.demo.images import load_images
 from gramserve.demo.server import running_server
 from gramserve.errors import ServiceUnreachableError
 
@@ -36,15 +36,15 @@ def processes_naming(text):
     return found
 
 
-def few(digits):
-    """Return three training images and one test image of each of ten classes."""
-    train, test = np.arange(300) % 30 < 3, np.arange(200) % 20 < 1
+def few(images):
+    """Return six training images and one test image of each class, the middle 16 x 16 pixels."""
+    train, test = np.arange(280) % 70 < 6, np.arange(160) % 40 < 1
     return replace(
-        digits,
-        train=digits.train[train],
-        train_labels=digits.train_labels[train],
-        test=digits.test[test],
-        test_labels=digits.test_labels[test],
+        images,
+        train=images.train[train, 8:24, 8:24],
+        train_labels=images.train_labels[train],
+        test=images.test[test, 8:24, 8:24],
+        test_labels=images.test_labels[test],
     )
 
 
@@ -58,14 +58,14 @@ def marked(monkeypatch, tmp_path):
 
 def test_the_demo_goes_all_the_way_and_leaves_a_picture_and_no_process(marked, tmp_path, capfd):
     output = tmp_path / "demo"
-    run(output, few(load_digits()))
+    run(output, few(load_images()))
     told = capfd.readouterr().err
-    for words in ("plan:", "succeeded", "row 0 begins", "test accuracy", "linear kernel"):
+    for words in ("plan:", "succeeded", "row 0 begins", "test accuracy", "linear", "Gaussian"):
         assert words in told
     assert (output / "gram.png").read_bytes().startswith(b"\x89PNG")
     assert processes_naming(marked) == []
 
-    run(output, few(load_digits()))
+    run(output, few(load_images()))
     assert "1 were reused" in capfd.readouterr().err
 
 

@@ -38,8 +38,28 @@ def test_labels_that_mean_nothing_are_predicted_by_chance():
     assert score.accuracy < 0.6
 
 
-def test_the_test_labels_do_not_choose_the_ridge():
+def test_the_test_labels_choose_nothing():
     (train, train_labels), (test, test_labels) = blobs(20, 6), blobs(20, 7)
     gram, rows = train @ train.T, test @ train.T
-    ridge = score_ridge(gram, train_labels, rows, test_labels).ridge
-    assert score_ridge(gram, train_labels, rows, test_labels[::-1]).ridge == ridge
+    score = score_ridge(gram, train_labels, rows, test_labels)
+    other = score_ridge(gram, train_labels, rows, test_labels[::-1])
+    assert (other.ridge, other.left_out) == (score.ridge, score.left_out)
+    assert other.correct < score.correct
+
+
+def test_left_out_counts_training_images_predicted_from_the_others():
+    (train, train_labels), (test, test_labels) = blobs(8, 8), blobs(2, 9)
+    gram = train @ train.T
+    score = score_ridge(gram, train_labels, test @ train.T, test_labels)
+    targets = np.eye(8)[train_labels] - 1 / 3
+    ridge = score.ridge * np.trace(gram) / len(gram)
+    fitted = leave_one_out(gram, targets, ridge)[:, [2, 5, 7]]
+    assert score.left_out == (np.array([2, 5, 7])[fitted.argmax(axis=1)] == train_labels).sum()
+
+
+def test_classes_may_have_names():
+    (train, train_labels), (test, test_labels) = blobs(20, 1), blobs(10, 2)
+    names = np.array(["", "", "owl", "", "", "ape", "", "cow"])
+    gram, rows = train @ train.T, test @ train.T
+    numbered = score_ridge(gram, train_labels, rows, test_labels)
+    assert score_ridge(gram, names[train_labels], rows, names[test_labels]) == numbered
