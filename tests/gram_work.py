@@ -30,13 +30,8 @@ def images(count, seed=0, side=8):
     return np.random.default_rng(seed).normal(size=(count, side, side, 2)).astype(np.float32)
 
 
-def make_work(root, x, other=None, *, kernel=None, block_size=4, precision="float32"):
-    """Store items in a state directory and open the work of their Gram matrix."""
-    layout = StateLayout(Path(root))
-    layout.ensure()
-    datasets = DatasetStore(layout.datasets)
-    spec = parse_kernel(kernel or KERNEL)
-    digests = [datasets.add(items).digest for items in (x, other) if items is not None]
+def plan_of(spec, x, other, *, block_size, precision):
+    """Plan a Gram matrix of items in memory, for one worker of a GiB."""
     engine, why = choose_engine(spec, precision)
     grid = make_grid(
         spec,
@@ -46,7 +41,7 @@ def make_work(root, x, other=None, *, kernel=None, block_size=4, precision="floa
         block_size=block_size,
         engine=engine.name,
     )
-    plan = make_plan(
+    return make_plan(
         spec,
         x.shape[1:],
         grid,
@@ -57,6 +52,16 @@ def make_work(root, x, other=None, *, kernel=None, block_size=4, precision="floa
         worker_memory_bytes=2**30,
         workers=1,
     )
+
+
+def make_work(root, x, other=None, *, kernel=None, block_size=4, precision="float32"):
+    """Store items in a state directory and open the work of their Gram matrix."""
+    layout = StateLayout(Path(root))
+    layout.ensure()
+    datasets = DatasetStore(layout.datasets)
+    spec = parse_kernel(kernel or KERNEL)
+    digests = [datasets.add(items).digest for items in (x, other) if items is not None]
+    plan = plan_of(spec, x, other, block_size=block_size, precision=precision)
     return open_work(
         plan,
         root=layout.root,

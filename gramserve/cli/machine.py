@@ -9,16 +9,26 @@ from gramserve.cli.options import JsonFlag
 from gramserve.cli.terminal import Terminal, table
 
 
-def engines(as_json: JsonFlag = False) -> None:
+def engines(
+    as_json: JsonFlag = False,
+    warm: Annotated[
+        bool,
+        typer.Option("--warm", help="Compile what the engines run first, so that no job waits."),
+    ] = False,
+) -> None:
     """Say which engines this machine can run, and why not the others."""
-    from gramserve.kernels import describe_engines
+    from gramserve.kernels import describe_engines, warm_engines
 
+    terminal = Terminal(as_json)
+    if warm:
+        for name, seconds in warm_engines().items():
+            terminal.say(f"{name}: ready after {seconds:.1f} s")
     found = describe_engines()
     rows = [
         (engine["name"], "yes" if engine["available"] else "no", engine["device"], engine["why"])
         for engine in found
     ]
-    Terminal(as_json).data(found, table(("engine", "available", "device", "why"), rows))
+    terminal.data(found, table(("engine", "available", "device", "why"), rows))
 
 
 def version(as_json: JsonFlag = False) -> None:

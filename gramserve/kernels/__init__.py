@@ -3,7 +3,7 @@
 Pure functions of arrays; no files, no network. Needs NumPy, SciPy, Numba and the spec room.
 """
 
-from gramserve.kernels.engine import ENGINES, Engine, choose_engine, describe_engines
+from gramserve.kernels.engine import ENGINES, Engine, choose_engine, describe_engines, warm_engines
 from gramserve.kernels.items import Items, check_dtype, check_items
 from gramserve.kernels.precision import result_dtype
 from gramserve.kernels.reference import ReferenceEngine
@@ -18,4 +18,5 @@ __all__ = [
     "choose_engine",
     "describe_engines",
     "result_dtype",
+    "warm_engines",
 ]

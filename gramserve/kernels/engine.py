@@ -1,5 +1,6 @@
 """What an engine is, and which one runs a kernel."""
 
+import time
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -33,6 +34,10 @@ class Engine(Protocol):
 
     def refusal(self, spec: KernelSpec, precision: Precision) -> str | None:
         """Return why it cannot run a kernel, or None if it can."""
+        ...
+
+    def warm(self) -> None:
+        """Do once for this machine what the first call would wait for."""
         ...
 
     def temporary_bytes(
@@ -130,6 +135,22 @@ def choose_engine(
         msg = f'engine "{wanted}" does not run this kernel: {refusal}'
         raise EngineUnavailableError(msg)
     return ENGINES[wanted], "asked for"
+
+
+def warm_engines() -> dict[str, float]:
+    """Compile what the engines run, so that no job waits for it.
+
+    Returns
+    -------
+    dict
+        Seconds by engine.
+    """
+    seconds: dict[str, float] = {}
+    for name, engine in ENGINES.items():
+        began = time.perf_counter()
+        engine.warm()
+        seconds[name] = time.perf_counter() - began
+    return seconds
 
 
 def describe_engines() -> list[dict[str, Any]]:

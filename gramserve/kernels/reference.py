@@ -75,6 +75,9 @@ class ReferenceEngine:
         """Return why the engine cannot run a kernel, or None if it can."""
         return find_refused(spec.layers)
 
+    def warm(self) -> None:
+        """Do nothing: NumPy is compiled."""
+
     def temporary_bytes(
         self, spec: KernelSpec, item_shape: Sequence[int], precision: Precision
     ) -> int:

@@ -22,6 +22,7 @@ from gramserve.kernels.cpu.run import (
 )
 from gramserve.kernels.cpu.self_pairs import record_variances
 from gramserve.kernels.cpu.tables import Program
+from gramserve.kernels.cpu.warm import compile_all
 from gramserve.kernels.items import Items, label_items
 from gramserve.kernels.precision import result_dtype, working_dtype
 from gramserve.kernels.reference import ReferenceEngine
@@ -49,6 +50,10 @@ class CpuEngine:
     def refusal(self, spec: KernelSpec, precision: Precision) -> str | None:  # noqa: ARG002
         """Return why the engine cannot run a kernel, or None if it can."""
         return find_unsupported(spec.layers)
+
+    def warm(self) -> None:
+        """Compile everything into Numba's cache, some twenty seconds the first time."""
+        compile_all()
 
     def temporary_bytes(
         self, spec: KernelSpec, item_shape: Sequence[int], precision: Precision
