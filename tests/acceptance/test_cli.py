@@ -280,6 +280,11 @@ class TestProcess:
         found = json.loads(self.run("engines", "--json").stdout)
         assert "reference" in [engine["name"] for engine in found if engine["available"]]
 
+    def test_engines_are_compiled_beforehand(self):
+        done = self.run("engines", "--warm")
+        assert "cpu: ready after" in done.stderr
+        assert done.stdout.startswith("engine")
+
     def test_no_catalog_is_4(self, tmp_path):
         done = self.run("keys", "list", "--data-dir", str(tmp_path / "none"))
         assert done.returncode == 4

@@ -83,3 +83,17 @@ def test_one_item_in_two_dtypes_is_known_to_be_one(dtypes):
     kernel = {"preset": "fc", "kernel": "ntk"}
     cross = compute_gram(x.astype(dtypes[0]), x.astype(dtypes[1]), kernel=kernel)
     assert np.array_equal(np.diag(cross), np.diag(compute_gram(x, kernel=kernel)))
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed", "float64"])
+def test_threads_change_nothing(precision):
+    x = np.random.default_rng(0).normal(size=(37, 6, 6, 2))
+    one = compute_gram(x, kernel="myrtle5", precision=precision, threads=1)
+    for threads in (2, 5):
+        found = compute_gram(x, kernel="myrtle5", precision=precision, threads=threads)
+        assert np.array_equal(found, one)
+
+
+def test_threads_that_are_none_are_refused():
+    with pytest.raises(SpecError, match="threads must be at least 1, got 0"):
+        compute_gram(np.eye(3), kernel=LINEAR, threads=0)

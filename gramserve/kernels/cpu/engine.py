@@ -183,7 +183,9 @@ class CpuEngine:
             evaluate_block(block, max(1, min(threads, memory_bytes // needed)))
             first_variance = _variances_before_tail(spec, item_shape)
         else:
-            left, right = (part.values.astype(late) for part in (rows, columns))
+            left = rows.values.astype(late, copy=False)
+            # Of an array with itself NumPy computes half a product.
+            right = left if rows is columns else columns.values.astype(late, copy=False)
             product = left @ right.T
             if program.channel_scale != 1:
                 product *= late.type(program.channel_scale)

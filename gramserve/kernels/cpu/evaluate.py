@@ -17,6 +17,14 @@ CACHED = {"nogil": True, "error_model": "numpy", "cache": True}
 
 
 @njit(**JIT)
+def _add_exactly(total, lost, value):
+    """Add with what rounding has lost so far (Kahan): planes are thousands."""
+    value = value - lost
+    after = total + value
+    return after, (after - total) - value
+
+
+@njit(**JIT)
 def _strip_rows(tables, table, tall):
     """Return the rows of all strips."""
     rows = 0
@@ -89,6 +97,7 @@ def evaluate(
             rows = (stage[23], stage[25], stage[27], tall, stage[29], stage[31])
             columns = (stage[24], stage[26], stage[28], wide, stage[30])
             s_total, t_total = fill(s, 0.0), fill(s, 0.0)
+            s_lost, t_lost = fill(s, 0.0), fill(s, 0.0)
             strip_offset, strip_width, has_strips = tall - tall, tall - tall, False
             for plane in range(stage[8], stage[9]):
                 a, b = planes[plane, 0] * stage[6], planes[plane, 1] * stage[7]
@@ -160,9 +169,13 @@ def evaluate(
                     if ntk:
                         pool_rows(t_strips, t, at, size, a, rows, floats, tables, lanes)
                 elif stage[11] == ADD_UP:
-                    s_total = s_total + add_up(s, at, height, width, lanes)
+                    s_total, s_lost = _add_exactly(
+                        s_total, s_lost, add_up(s, at, height, width, lanes)
+                    )
                     if ntk:
-                        t_total = t_total + add_up(t, at, height, width, lanes)
+                        t_total, t_lost = _add_exactly(
+                            t_total, t_lost, add_up(t, at, height, width, lanes)
+                        )
                 else:
                     place = tables[table + (a + tall - 1) * (2 * wide - 1) + b + wide - 1] * lanes
                     # Variances may need a plane that nothing behind reads.

@@ -37,6 +37,9 @@ from gramserve.kernels.pooling import axis_weights
 from gramserve.spec import KernelSpec, layers
 from gramserve.stages import Fork, Offset, Stage, Stages, Step, cut_stages, plane_entries
 
+_LARGEST_SINGLE = 1e38
+"""Above that, a number is not one of float32."""
+
 LARGEST_EXPONENT = 80.0
 """Of which the exponential of vectors is taken."""
 
@@ -187,7 +190,7 @@ class _Writer:
             return
         factor, bias = self.floats[self.ops[-1][14] : self.ops[-1][14] + 2]
         assert step.variance is not None  # noqa: S101 - both kinds need variances
-        if factor > 0 and np.isfinite(bias / factor):
+        if factor > 0 and bias / factor < _LARGEST_SINGLE:
             part = slice(step.variance, step.variance + prod(step.before))
             gain, cosine = (number, factor) if kind == RAMP else (1.0, factor * number)
             self.gains[:, part] = [[gain], [cosine]]
@@ -214,7 +217,6 @@ class _Writer:
                 kind = CONV_IN_PLACE
             elif all(shape[0] == 1 and shape[1] == shape[4] == 1 for shape in shapes):
                 kind = SCALE
-
         if isinstance(layer, layers.Conv) and layer.padding == "circular":
             kind = CONV
         numbers = self.keep(factor, layer.b_std**2)

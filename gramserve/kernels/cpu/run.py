@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from gramserve.kernels.items import Items
 
 VECTOR_BYTES = 64
 
-_MOST_ROWS = 256
+_MOST_ROWS = 128
 """Items that are taken through in one call, at most: nothing interrupts it."""
 
 _SIDE_BYTES = 2**24
@@ -26,7 +27,6 @@ _COSINE_ROUNDING = 5.0
 
 _TAIL_BYTES = 2**17
 """Size of the part of a block that goes through the tail at once: it stays in the cache."""
-
 
 _ONE_PLANE = np.zeros((1, 2), np.int64)
 
@@ -228,23 +228,30 @@ def evaluate_block(block: Block, threads: int) -> None:
     threads : int
         Threads that share the work.
     """
-    parts: SimpleQueue[tuple[slice, int] | None] = SimpleQueue()
+    parts: SimpleQueue[tuple[slice, int]] = SimpleQueue()
     for part in block.parts():
         parts.put(part)
-    for _ in range(threads):
-        parts.put(None)
 
     def work() -> None:
         worker = _Worker(block)
-        for rows, start in iter(parts.get, None):
-            worker.evaluate(rows, start)
+        with suppress(Empty):
+            while True:
+                worker.evaluate(*parts.get_nowait())
 
     if threads == 1:
         work()
         return
     with ThreadPoolExecutor(threads) as pool:
-        for done in [pool.submit(work) for _ in range(threads)]:
-            done.result()
+        running = [pool.submit(work) for _ in range(threads)]
+        try:
+            for done in running:
+                done.result()
+        except BaseException:
+            # Interrupted, or out of memory: the others end with the part they are at.
+            with suppress(Empty):
+                while True:
+                    parts.get_nowait()
+            raise
 
 
 class _Worker:

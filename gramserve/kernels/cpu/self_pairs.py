@@ -53,15 +53,17 @@ def _record(program: Program, items: NDArray[Any], found: NDArray[np.float64]) -
     tail = program.tail_stage(1, 1, 0, has_tangent=False)
     flat = items.reshape(len(items), -1)
     last = len(program.stages)
+    # Without positions a covariance is one number, and its layers are the tail.
+    squares = None if last else np.einsum("nk,nk->n", flat, flat, dtype=_DTYPE)
     for start in range(0, len(items), lanes):
         group = np.minimum(np.arange(start, start + lanes), len(items) - 1)
-        values = in_lanes(flat[group], _DTYPE).reshape(1, -1, lanes)
+        values = in_lanes(flat[group] if last else flat[group, :1], _DTYPE).reshape(1, -1, lanes)
         mine = (values, norms, inverses, norms, inverses)
         yours = (values.reshape(-1), norms.reshape(-1), inverses.reshape(-1))
-        if last:
+        if squares is None:
             room.evaluate((0, last), mine, yours, marks, (value, nothing), recorded)
         else:
-            value[0] = np.einsum("kl,kl->l", values[0], values[0]) * program.channel_scale
+            value[0] = squares[group] * program.channel_scale
         if program.tail[0] < program.tail[1]:
             room.evaluate_tail(tail, mine, yours, marks, (value.reshape(-1),), recorded)
         count = min(lanes, len(items) - start)

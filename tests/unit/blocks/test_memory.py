@@ -8,7 +8,7 @@ from gram_work import make_work, plan_of
 
 from gramserve.blocks.task import BlockTask, VarianceTask
 from gramserve.blocks.worker import _load, compute_blocks, compute_variances
-from gramserve.kernels import warm_engines
+from gramserve.kernels.cpu.warm import compile_dtype
 
 CONV, RELU, EXP = {"type": "conv", "size": 3}, {"type": "relu"}, {"type": "exp_normalized"}
 GAUSSIAN = {"type": "ckn_pool", "kind": "gaussian", "subsampling": 2}
@@ -47,6 +47,13 @@ def peak_bytes(run):
         tracemalloc.stop()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def compiled():
+    """Compiling is not part of a task."""
+    for dtype in ("float32", "float64"):
+        compile_dtype(dtype)
+
+
 @pytest.mark.parametrize("precision", ["float32", "mixed", "float64"])
 @pytest.mark.parametrize("name", KERNELS)
 @pytest.mark.parametrize("diagonal", [True, False])
@@ -58,7 +65,6 @@ def test_a_block_task_keeps_to_its_plan(tmp_path, name, precision, diagonal):
         work.recipe.spec, x, None, block_size=40, precision=precision
     ).cost.peak_worker_bytes
     assert work.recipe.engine == "cpu"
-    warm_engines()  # compiling is not part of a task
     place = work.places[0]
     if place.variance_key is not None:
         missing = tuple(segment for _, segment in work.missing_variances())
