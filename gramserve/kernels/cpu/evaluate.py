@@ -45,7 +45,7 @@ def _flush(strips, state, width, b, rows, columns, floats, tables, table, lanes)
 
 @njit(**CACHED)
 def evaluate(
-    ops, stages, first_stage, last_stage, planes, tables, floats, tiny, scale_by, channels,
+    ops, stages, first_stage, last_stage, planes, tables, floats, tiny, channels,
     x, nx, ix, gain, cosine, y, ny, iy, marks, has_marks, q, records,
     s, s_other, s_kept, s_strips, s_state, t, t_other, t_kept, t_strips, t_state, sums,
     kept, widest, room, lanes, ntk, result, s_out, t_out,
@@ -56,10 +56,10 @@ def evaluate(
     ----------
     ops, stages, first_stage, last_stage, planes, tables, floats : array
         The program; stages from the first to before the last.
-    tiny, scale_by, channels
-        Rounding of a cosine; scale of the items' inner products; numbers a position.
+    tiny, channels
+        Rounding of a cosine; numbers a position.
     x, nx, ix, gain, cosine : array
-        Values of the items, (n, P C), and of their variances roots, inverses and both with
+        Values of the items times the scale of inner products, (n, P C), and of their variances roots, inverses and both with
         factors, (n, V); (1, ..., lanes) of all these for items against themselves.
     y, ny, iy : array
         The same of the group, one lane an item.
@@ -126,7 +126,7 @@ def evaluate(
                     corner = max(0, -a) * stage[3] + max(0, -b)
                     product_plane(
                         s, at, (height, width), mine, corner, stage[3], y,
-                        corner + a * stage[3] + b, stage[3], channels, scale_by, lanes,
+                        corner + a * stage[3] + b, stage[3], channels, lanes,
                     )  # fmt: skip
                     has_tangent = False
                 else:

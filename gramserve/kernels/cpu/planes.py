@@ -22,10 +22,9 @@ from gramserve.kernels.cpu.lanes import (
 
 
 @njit(**JIT)
-def product_plane(s, at, size, x, x_at, x_pitch, y, y_at, y_pitch, channels, scale, lanes):
-    """``S = scale sum_c x[p, c] x'[p', c]``; positions of one item are ``pitch`` to a row."""
+def product_plane(s, at, size, x, x_at, x_pitch, y, y_at, y_pitch, channels, lanes):
+    """``S = sum_c x[p, c] x'[p', c]``; positions of one item are ``pitch`` to a row."""
     height, width = size
-    factor = fill(s, scale)
     for r in range(height):
         to = at + r * width * lanes
         mine = (x_at + r * x_pitch) * channels
@@ -36,14 +35,14 @@ def product_plane(s, at, size, x, x_at, x_pitch, y, y_at, y_pitch, channels, sca
                 total = take(x, k) * load(y, v)
                 total = multiply_add(take(x, k + 1), load(y, v + lanes), total)
                 total = multiply_add(take(x, k + 2), load(y, v + 2 * lanes), total)
-                store(s, to + j * lanes, total * factor)
+                store(s, to + j * lanes, total)
         else:
             for j in range(width):
                 k, v = mine + channels * j, theirs + channels * j * lanes
                 total = take(x, k) * load(y, v)
                 for c in range(1, channels):
                     total = multiply_add(take(x, k + c), load(y, v + c * lanes), total)
-                store(s, to + j * lanes, total * factor)
+                store(s, to + j * lanes, total)
 
 
 @njit(**JIT)

@@ -144,7 +144,7 @@ class Room:
         program, (widest, room, result) = self.program, sizes
         evaluate(
             program.ops, stages, *run, planes, program.tables, self._floats, self._tiny,
-            self.dtype.type(program.channel_scale), program.channels, *mine, *yours, marks,
+            program.channels, *mine, *yours, marks,
             marks.any(axis=1), self._nothing if recorded is None else recorded,
             recorded is not None, *buffers, self._kept, widest, room, self.lanes,
             self.ntk, result, *out,
@@ -158,6 +158,8 @@ def my_side(
     norms, inverses = roots_of(items.variances[rows], dtype)
     gains = program.gains.astype(dtype)
     values = np.ascontiguousarray(items.values[rows].reshape(len(norms), -1), dtype)
+    if program.channel_scale != 1:
+        values = values * dtype.type(program.channel_scale)
     return values, norms, inverses, norms * gains[0], inverses * gains[1]
 
 

@@ -58,7 +58,7 @@ def _record(program: Program, items: NDArray[Any], found: NDArray[np.float64]) -
     for start in range(0, len(items), lanes):
         group = np.minimum(np.arange(start, start + lanes), len(items) - 1)
         values = in_lanes(flat[group] if last else flat[group, :1], _DTYPE).reshape(1, -1, lanes)
-        mine = (values, norms, inverses, norms, inverses)
+        mine = (values * program.channel_scale, norms, inverses, norms, inverses)
         yours = (values.reshape(-1), norms.reshape(-1), inverses.reshape(-1))
         if squares is None:
             room.evaluate((0, last), mine, yours, marks, (value, nothing), recorded)

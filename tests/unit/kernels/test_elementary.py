@@ -57,8 +57,8 @@ UNIT = np.concatenate([[0, 1, 0.5, 1e-300, 1e-30, 1e-9], np.linspace(0, 1, 4001)
 @both
 def test_exp_is_exact_to_rounding_up_to_80(dtype, eps):
     found, x = apply(_exponential, np.linspace(-80, 80, 5001), dtype)
-    # The argument's own rounding, times its size, is what several digits of exp hang on.
-    np.testing.assert_allclose(found, np.exp(x), rtol=eps * 4)
+    # The multiple of log 2 that is taken off is rounded: a few digits of the last where it is 115.
+    np.testing.assert_allclose(found, np.exp(x), rtol=eps * 16)
     found, _ = apply(_exponential, [-1e4, -750.0, -200.0, 0.0], dtype)
     assert (found >= 0).all()
     assert found[0] < 1e-37
