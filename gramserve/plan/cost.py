@@ -21,8 +21,11 @@ PLANE_NANOSECONDS = {
 DOUBLE_FACTOR = 2.0
 """Times that float64 takes longer than float32 in the dense evaluation."""
 
-PLANE_DOUBLE_FACTOR = 3.0
-"""The same on offset planes: half the lanes, and longer polynomials."""
+PLANE_DOUBLE_FACTORS = {"product": 2.0, "affine": 2.5, "dual": 4.0, "pool": 2.0, "rows": 1.0}
+"""The same on offset planes: half the lanes, and in duals longer polynomials."""
+
+VARIANCE_NANOSECONDS = 0.25
+"""Nanoseconds per pair and variance of an item: roots are taken and turned into lanes."""
 
 TARGET_BLOCK_SECONDS = 20.0
 """How long one block should take, in seconds: long against its overhead, short to lose."""
@@ -148,9 +151,13 @@ def pair_seconds(pair: PairCost, engine: str, precision: Precision = "float32") 
         Seconds; an order of magnitude, because machines differ.
     """
     if engine == "cpu":
-        counts = asdict(pair.planes).items()
-        seconds = 1e-9 * sum(PLANE_NANOSECONDS[kind] * int(count) for kind, count in counts)
-        return seconds if precision != "float64" else PLANE_DOUBLE_FACTOR * seconds
+        nanoseconds = VARIANCE_NANOSECONDS * pair.variances
+        for kind, count in asdict(pair.planes).items():
+            each = PLANE_NANOSECONDS[kind]
+            if precision == "float64":
+                each *= PLANE_DOUBLE_FACTORS[kind]
+            nanoseconds += each * int(count)
+        return 1e-9 * nanoseconds
     layers = (pair.operations - pair.input_operations) / LAYER_OPERATIONS_PER_SECOND
     seconds = layers + pair.input_operations / INPUT_OPERATIONS_PER_SECOND
     return seconds if precision == "float32" else DOUBLE_FACTOR * seconds
