@@ -59,8 +59,9 @@ def evaluate(
     tiny, channels
         Rounding of a cosine; numbers a position.
     x, nx, ix, gain, cosine : array
-        Values of the items times the scale of inner products, (n, P C), and of their variances roots, inverses and both with
-        factors, (n, V); (1, ..., lanes) of all these for items against themselves.
+        Values of the items times the scale of inner products, (n, P C), and of their variances
+        roots, inverses and both with factors, (n, V); (1, ..., lanes) of all these for items
+        against themselves.
     y, ny, iy : array
         The same of the group, one lane an item.
     marks, has_marks : array
