@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from random_networks import networks
 
 from gramserve.kernels import ENGINES, Items
-from gramserve.spec import parse_kernel
+from gramserve.spec import PRESETS, parse_kernel
 
 REFERENCE, CPU = ENGINES["reference"], ENGINES["cpu"]
 MEMORY = 2**30
@@ -92,16 +92,32 @@ def test_any_network_agrees_with_the_reference_engine(network, height, width, se
             assert np.abs(found - exact).max() <= cancelled + scale * near
 
 
-@pytest.mark.parametrize("preset", ["myrtle5", "myrtle7", "myrtle10", "cntk"])
+LAYERS = [
+    {"npatch": 3, "subsampling": 2},
+    {"npatch": 3, "subsampling": 2, "pooling": "average", "kernel": "relu"},
+]
+SETTINGS = {
+    "cntk": [{}, {"depth": 8, "gap": False, "fix": True}],
+    "ckn": [{"layers": LAYERS}, {"layers": LAYERS[::-1]}],
+    "fc": [{}, {"activation": "erf", "b_std": 0.3}],
+}
+
+
+@pytest.mark.parametrize(
+    "preset",
+    [{"preset": name, **more} for name in PRESETS for more in SETTINGS.get(name, [{}])],
+    ids=lambda preset: preset["preset"],
+)
 @pytest.mark.parametrize(
     ("precision", "nngp", "ntk"),
     [("float64", 1e-12, 1e-10), ("mixed", 2e-6, 2e-6), ("float32", 2e-6, 5e-6)],
 )
 def test_presets_are_within_the_table_of_tolerances(preset, precision, nngp, ntk):
-    spec = parse_kernel({"preset": preset, "kernel": ["nngp", "ntk"]})
-    with np.load("tests/data/mnist_200.npz") as data:
-        x = data["images"][:11, 6:22, 6:22, None] / 255 + 0.0
-    x = x + np.random.default_rng(0).normal(scale=0.1, size=(*x.shape[:3], 2))
+    spec = parse_kernel({**preset, "kernel": ["nngp", "ntk"]})
+    with np.load("tests/data/cifar_200.npz") as data:
+        x = data["images"][:11, 8:24, 8:24] / 255 - 0.5
+    if preset["preset"] == "fc":
+        x = x.reshape(len(x), -1)
     rows, columns = items(spec, x[:4], range(4)), items(spec, x[4:], range(4, 11))
     for name, found, exact in both(spec, rows, columns, precision):
         assert np.abs(found - exact).max() <= np.abs(exact).max() * {"nngp": nngp, "ntk": ntk}[name]
