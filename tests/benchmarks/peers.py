@@ -76,7 +76,7 @@ def neural_tangents_cases(quick):
     Neural Tangents takes the mean over channels, our presets the sum: that is a factor for networks
     of relu. cntk moreover sums over the positions it flattens, and does not double its last layer.
     """
-    pooled = (16, 2) if quick else (64, 4)
+    pooled = (16, 2) if quick else (128, 4)
     flat = (64, 8) if quick else (512, 64)
     connected = (256, 256) if quick else (1024, 1024)
     positions = SIDE**2

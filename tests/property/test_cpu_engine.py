@@ -134,3 +134,38 @@ def test_symmetric_blocks_are_exactly_symmetric_and_like_any_other(precision):
         assert np.array_equal(gram, gram.T)
         # In which group a pair lies changes nothing.
         assert np.array_equal(part[name][:, 3:], gram[3:5, 5:])
+
+
+ACTIVATIONS = [
+    {"type": "relu", "normalized": True}, {"type": "leaky_relu", "alpha": 0.1}, {"type": "abs"},
+    {"type": "arc_cosine", "order": 0}, {"type": "arc_cosine", "order": 2},
+    {"type": "erf", "b": 0.7, "c": 0.1}, {"type": "exp_normalized", "gamma": 2.0},
+    {"type": "power", "degree": 3}, {"type": "square"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS, ids=lambda layer: layer["type"])
+@pytest.mark.parametrize(
+    ("precision", "near", "steep"), [("float64", 1e-12, 1e-7), ("float32", 2e-6, 5e-4)]
+)
+def test_items_that_are_zero_opposite_multiple_or_equal(activation, precision, near, steep):
+    conv = {"type": "conv", "size": 3}
+    pool = {"type": "avg_pool", "window": 2}
+    layers = [conv, activation, pool, conv, activation, {"type": "flatten"}]
+    spec = parse_kernel({"layers": layers, "kernel": ["nngp", "ntk"]})
+    x = np.random.default_rng(5).normal(size=(6, 7, 2))
+    near_copy = x * (1 + 1e-7 * np.random.default_rng(6).normal(size=x.shape))
+    corner = np.where(np.indices(x.shape)[0] < 2, x, 0)
+    values = np.stack([x, np.zeros_like(x), -x, 2 * x, x, near_copy, np.ones_like(x), corner])
+    # The fifth is the first again under another key: only rounding says that they are equal.
+    block = items(spec, values, range(len(values)))
+    exact = REFERENCE.evaluate(spec, block, block, "float64", memory_bytes=MEMORY)
+    found = CPU.evaluate(spec, block, block, precision, memory_bytes=MEMORY)
+    for name, gram in found.items():
+        assert np.isfinite(gram).all()
+        assert np.array_equal(gram, gram.T)
+        error = np.abs(gram - exact[name]) / np.abs(exact[name]).max()
+        is_steep = name == "ntk" or activation.get("order") == 0
+        assert error.max() <= (steep if is_steep else near)
+        # x is x', p = p' is known, not computed: there the first row of the table holds.
+        assert np.diag(error).max() <= (5e-6 if precision == "float32" else 1e-10)

@@ -19,6 +19,12 @@ VECTOR_BYTES = 64
 _MOST_ROWS = 128
 """Items that are taken through in one call, at most: nothing interrupts it."""
 
+_FEWEST_ROWS = 8
+"""Items that are taken through in one call, at least, where several threads share a block."""
+
+_PARTS_PER_THREAD = 6
+"""Calls of a thread, about, where there are rows enough: threads end at most one of them apart."""
+
 _SIDE_BYTES = 2**24
 """Memory for what a call reads of these items."""
 
@@ -200,12 +206,19 @@ class Block:
         """Whether rows and columns are the same items in the same order."""
         return np.array_equal(self.row_labels, self.column_labels)
 
-    def parts(self) -> Iterator[tuple[slice, int]]:
-        """Yield rows and the first column of a group; the upper triangle where symmetric."""
+    def parts(self, threads: int) -> Iterator[tuple[slice, int]]:
+        """Yield rows and the first column of a group; the upper triangle where symmetric.
+
+        Several parts for each thread, those with most rows first, so that all end together.
+        """
         lanes = lanes_of(self.early)
         step = rows_at_once(self.program, self.early)
+        if threads > 1:
+            groups = -(-len(self.columns) // lanes)
+            wanted = -(-_PARTS_PER_THREAD * threads // groups)
+            step = min(step, max(_FEWEST_ROWS, -(-len(self.rows) // wanted)))
         for first in range(0, len(self.rows), step):
-            for start in range(0, len(self.columns), lanes):
+            for start in reversed(range(0, len(self.columns), lanes)):
                 stop = min(first + step, len(self.rows))
                 if self.is_symmetric:
                     stop = min(start + lanes, stop)
@@ -231,7 +244,7 @@ def evaluate_block(block: Block, threads: int) -> None:
         Threads that share the work.
     """
     parts: SimpleQueue[tuple[slice, int]] = SimpleQueue()
-    for part in block.parts():
+    for part in block.parts(threads):
         parts.put(part)
 
     def work() -> None:
