@@ -164,7 +164,8 @@ def test_items_that_are_zero_opposite_multiple_or_equal(activation, precision, n
     for name, gram in found.items():
         assert np.isfinite(gram).all()
         assert np.array_equal(gram, gram.T)
-        error = np.abs(gram - exact[name]) / np.abs(exact[name]).max()
+        # The tangent kernel behind a step is zero.
+        error = np.abs(gram - exact[name]) / (np.abs(exact[name]).max() or 1)
         is_steep = name == "ntk" or activation.get("order") == 0
         assert error.max() <= (steep if is_steep else near)
         # x is x', p = p' is known, not computed: there the first row of the table holds.
