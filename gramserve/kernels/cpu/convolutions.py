@@ -51,6 +51,12 @@ def convolve(out, to, after, s, at, before, sums, op, factor, bias, lanes):
 
 
 @njit(**JIT)
+def three(s, upper, middle, lower):
+    """Return the sum of a column over three rows."""
+    return load(s, upper) + load(s, middle) + load(s, lower)
+
+
+@njit(**JIT)
 def convolve_in_place(s, at, size, blank, factor, bias, lanes):
     """Convolve 3 x 3 with zeros around; the plane moves up by one row."""
     height, width = size
@@ -60,13 +66,13 @@ def convolve_in_place(s, at, size, blank, factor, bias, lanes):
         middle = at + r * row
         upper = middle - row if r > 0 else blank
         lower = middle + row if r + 1 < height else blank
-        left, here = zero, load(s, upper) + load(s, middle) + load(s, lower)
+        left, here = zero, three(s, upper, middle, lower)
         for j in range(width):
             k = j * lanes
             right = zero
             if j + 1 < width:
                 n = k + lanes
-                right = load(s, upper + n) + load(s, middle + n) + load(s, lower + n)
+                right = three(s, upper + n, middle + n, lower + n)
             store(s, middle - row + k, multiply_add(left + here + right, by, term))
             left, here = here, right
 

@@ -63,48 +63,21 @@ square_plane = _dual_loop(duals.square)
 
 
 @njit(**JIT)
-def take_dual(
-    kind, s, t, at, size, nx, ix, x_at, x_pitch, x_step, ny, iy, y_at, y_pitch, y_step, floats,
-    place, degree, tiny, lanes, ntk,
-):  # fmt: skip
-    """Take the dual of one kind of a plane."""
+def take_dual(kind, *plane):
+    """Take the dual of one kind of a plane: the arguments of :func:`_dual_loop`'s loops."""
     if kind == RAMP:
-        ramp_plane(
-            s, t, at, size, nx, ix, x_at, x_pitch, x_step, ny, iy, y_at, y_pitch, y_step, floats,
-            place, degree, tiny, lanes, ntk,
-        )  # fmt: skip
+        ramp_plane(*plane)
     elif kind == BENT:
-        bent_plane(
-            s, t, at, size, nx, ix, x_at, x_pitch, x_step, ny, iy, y_at, y_pitch, y_step, floats,
-            place, degree, tiny, lanes, ntk,
-        )  # fmt: skip
+        bent_plane(*plane)
     elif kind == STAIR:
-        stair_plane(
-            s, t, at, size, nx, ix, x_at, x_pitch, x_step, ny, iy, y_at, y_pitch, y_step, floats,
-            place, degree, tiny, lanes, ntk,
-        )  # fmt: skip
+        stair_plane(*plane)
     elif kind == RAMP_SQUARED:
-        ramp_squared_plane(
-            s, t, at, size, nx, ix, x_at, x_pitch, x_step, ny, iy, y_at, y_pitch, y_step, floats,
-            place, degree, tiny, lanes, ntk,
-        )  # fmt: skip
+        ramp_squared_plane(*plane)
     elif kind == ERROR_FUNCTION:
-        error_function_plane(
-            s, t, at, size, nx, ix, x_at, x_pitch, x_step, ny, iy, y_at, y_pitch, y_step, floats,
-            place, degree, tiny, lanes, ntk,
-        )  # fmt: skip
+        error_function_plane(*plane)
     elif kind == EXPONENTIAL:
-        exponential_plane(
-            s, t, at, size, nx, ix, x_at, x_pitch, x_step, ny, iy, y_at, y_pitch, y_step, floats,
-            place, degree, tiny, lanes, ntk,
-        )  # fmt: skip
+        exponential_plane(*plane)
     elif kind == POWER:
-        power_plane(
-            s, t, at, size, nx, ix, x_at, x_pitch, x_step, ny, iy, y_at, y_pitch, y_step, floats,
-            place, degree, tiny, lanes, ntk,
-        )  # fmt: skip
+        power_plane(*plane)
     elif kind == SQUARE:
-        square_plane(
-            s, t, at, size, nx, ix, x_at, x_pitch, x_step, ny, iy, y_at, y_pitch, y_step, floats,
-            place, degree, tiny, lanes, ntk,
-        )  # fmt: skip
+        square_plane(*plane)

@@ -7,6 +7,7 @@ multiplied into the numbers of the one item beforehand.
 from numba import njit
 
 from gramserve.kernels.cpu import duals
+from gramserve.kernels.cpu.convolutions import three
 from gramserve.kernels.cpu.elementary import exponential, q_of, r_of
 from gramserve.kernels.cpu.lanes import (
     JIT,
@@ -38,13 +39,13 @@ def ramp_in_place(
         upper = middle - row if r > 0 else blank
         lower = middle + row if r + 1 < height else blank
         mine, theirs = x_at + r * x_pitch, (y_at + r * y_pitch) * lanes
-        left, here = zero, load(s, upper) + load(s, middle) + load(s, lower)
+        left, here = zero, three(s, upper, middle, lower)
         for j in range(width):
             k = j * lanes
             right = zero
             if j + 1 < width:
                 n = k + lanes
-                right = load(s, upper + n) + load(s, middle + n) + load(s, lower + n)
+                right = three(s, upper + n, middle + n, lower + n)
             total = (left + here) + (right + term)
             left, here = here, right
             c = total * take(cosine, mine + j) * load(inverse, theirs + k)
@@ -73,13 +74,13 @@ def exponential_in_place(
         upper = middle - row if r > 0 else blank
         lower = middle + row if r + 1 < height else blank
         mine, theirs = x_at + r * x_pitch, (y_at + r * y_pitch) * lanes
-        left, here = zero, load(s, upper) + load(s, middle) + load(s, lower)
+        left, here = zero, three(s, upper, middle, lower)
         for j in range(width):
             k = j * lanes
             right = zero
             if j + 1 < width:
                 n = k + lanes
-                right = load(s, upper + n) + load(s, middle + n) + load(s, lower + n)
+                right = three(s, upper + n, middle + n, lower + n)
             total = (left + here) + (right + term)
             left, here = here, right
             c = total * take(cosine, mine + j)
@@ -105,18 +106,18 @@ def _tangent_ramp(has_tangent):
             upper = middle - row if r > 0 else blank
             lower = middle + row if r + 1 < height else blank
             mine, theirs = x_at + r * x_pitch, (y_at + r * y_pitch) * lanes
-            left, here = zero, load(s, upper) + load(s, middle) + load(s, lower)
+            left, here = zero, three(s, upper, middle, lower)
             t_left, t_here = zero, zero
             if has_tangent:
-                t_here = load(t, upper) + load(t, middle) + load(t, lower)
+                t_here = three(t, upper, middle, lower)
             for j in range(width):
                 k = j * lanes
                 right, t_right = zero, zero
                 if j + 1 < width:
                     n = k + lanes
-                    right = load(s, upper + n) + load(s, middle + n) + load(s, lower + n)
+                    right = three(s, upper + n, middle + n, lower + n)
                     if has_tangent:
-                        t_right = load(t, upper + n) + load(t, middle + n) + load(t, lower + n)
+                        t_right = three(t, upper + n, middle + n, lower + n)
                 total = (left + here) + (right + term)
                 left, here = here, right
                 c = total * take(cosine, mine + j) * load(inverse, theirs + k)
@@ -167,15 +168,15 @@ def _joined_loop(dual):
             upper = middle - row if r > 0 else blank
             lower = middle + row if r + 1 < height else blank
             mine, theirs = x_at + r * x_pitch, (y_at + r * y_pitch) * lanes
-            left, here = zero, load(s, upper) + load(s, middle) + load(s, lower)
-            t_left, t_here = zero, load(t, upper) + load(t, middle) + load(t, lower)
+            left, here = zero, three(s, upper, middle, lower)
+            t_left, t_here = zero, three(t, upper, middle, lower)
             for j in range(width):
                 k = j * lanes
                 right, t_right = zero, zero
                 if j + 1 < width:
                     n = k + lanes
-                    right = load(s, upper + n) + load(s, middle + n) + load(s, lower + n)
-                    t_right = load(t, upper + n) + load(t, middle + n) + load(t, lower + n)
+                    right = three(s, upper + n, middle + n, lower + n)
+                    t_right = three(t, upper + n, middle + n, lower + n)
                 total = multiply_add(left + here + right, by, term)
                 tangent = (t_left + t_here + t_right) * by
                 tangent = multiply_add(total, own, tangent)
