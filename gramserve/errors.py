@@ -33,6 +33,8 @@
     |-- WaitTimeoutError (TimeoutError)  the caller's patience ended; client only
     `-- ServiceUnreachableError (ConnectionError)  raised by the client only
 
+    QuadratureWarning (UserWarning)      a numeric activation needs a higher degree
+
 ``code`` is stable: programs and the HTTP interface rely on it. Which HTTP status an
 error becomes is decided in :mod:`gramserve.service.errors` alone.
 """
@@ -286,3 +288,7 @@ def error_for_code(code: str) -> type[GramserveError]:
     'ShapeError'
     """
     return _tree(GramserveError).get(code, GramserveError)
+
+
+class QuadratureWarning(UserWarning):
+    """The quadrature of a numeric activation has not converged: it needs a higher degree."""

@@ -139,8 +139,54 @@ def arc_cosine_j(order, th):
     return 3 * math.sin(th) * math.cos(th) + rest * (1 + 2 * math.cos(th) ** 2)
 
 
+def moment(k, m, s, q, r):
+    """E[u^k v^m], by pairing one u off at a time (Isserlis)."""
+    if k == 0:
+        return 0.0 if m % 2 else math.prod(range(1, m, 2)) * r ** (m // 2)
+    total = (k - 1) * q * moment(k - 2, m, s, q, r) if k > 1 else 0.0
+    return total + (m * s * moment(k - 1, m - 1, s, q, r) if m else 0.0)
+
+
+def polynomial_dual(coefficients, s, q, r):
+    def pairs(c):
+        return sum(
+            a * b * moment(i, j, s, q, r) for i, a in enumerate(c) for j, b in enumerate(c) if a * b
+        )
+
+    return pairs(coefficients), pairs([i * c for i, c in enumerate(coefficients)][1:] or [0.0])
+
+
+def coefficients_of(layer):
+    if layer["type"] == "polynomial":
+        return layer["coefficients"]
+    if layer["type"] == "monomial":
+        return [0.0] * layer["degree"] + [1.0]
+    series = np.zeros(layer["degree"] + 1)
+    series[-1] = 1 / math.sqrt(math.factorial(layer["degree"]))
+    return list(np.polynomial.hermite_e.herme2poly(series))
+
+
+def tilted_sine(s, q, r):
+    """(k, kd) of exp(-z^2) sin z, from the matrices themselves."""
+    sigma = np.array([[q, s], [s, r]])
+    wide = np.eye(2) + 2 * sigma
+    scale = 1 / math.sqrt(np.linalg.det(wide))
+    (q, s), (_, r) = np.linalg.solve(wide, sigma)
+    decay = scale * math.exp(-(q + r) / 2)
+    # E of cos cos, u v sin sin, and u sin cos twice, under the tilted Gaussian.
+    cosines = decay * math.cosh(s)
+    sines = decay * math.sinh(s)
+    one, other = q * cosines - s * sines, r * cosines - s * sines
+    crossed = s * sines + (q * r + s * s) * cosines - s * (q + r) * sines
+    return sines, cosines - 2 * (one + other) + 4 * crossed
+
+
+WIDTH = 2.4020563531719796
+
+
 def dual(layer, s, q, r):
     """(k, kd) of one entry."""
+    q, r = max(q, 0.0), max(r, 0.0)  # positions cancel around a mean, but for rounding
     n, th = math.sqrt(q) * math.sqrt(r), angle(s, q, r)
     c = math.cos(th) if n > 0 else 0.0
     match layer["type"]:
@@ -163,7 +209,39 @@ def dual(layer, s, q, r):
             minus = n * arc_cosine_j(1, math.pi - th) / (2 * math.pi)
             k = (a * a + b * b) * plus - 2 * a * b * minus
             kd = (a * a + b * b) * (math.pi - th) / (2 * math.pi) + 2 * a * b * th / (2 * math.pi)
-        case "erf":
+        case "sign":
+            k, kd = 1 - 2 * th / math.pi, 0.0
+        case "step":
+            k, kd = (math.pi - th) / (2 * math.pi), 0.0
+        case "gelu":
+            width = (1 + q) * (1 + r)
+            tail = math.asin(s / math.sqrt(width)) / (2 * math.pi) + 0.25
+            bell = 1 / (2 * math.pi * math.sqrt(width - s * s))
+            k = s * tail + bell * (q * r - q * s * s / (1 + q) + s * s / (1 + r))
+            kd = tail + bell * s * (1 / (1 + q) + 1 / (1 + r) + 1 / (width - s * s))
+        case "sin" | "cos":
+            a, b, shift = layer["a"], layer["b"], layer["c"]
+            turn = math.cos(2 * shift) * (-1 if layer["type"] == "cos" else 1)
+            near = math.exp(-b * b * (q + r - 2 * s) / 2)
+            far = math.exp(-b * b * (q + r + 2 * s) / 2)
+            k, kd = a * a / 2 * (near - far * turn), a * a * b * b / 2 * (near + far * turn)
+        case "rbf":
+            k = math.exp(-layer["gamma"] * (q + r - 2 * s))
+            kd = 2 * layer["gamma"] * k
+        case "exp":
+            k = layer["a"] ** 2 * math.exp(layer["b"] ** 2 * (q + r + 2 * s) / 2)
+            kd = layer["b"] ** 2 * k
+        case "gaussian":
+            a, b = layer["a"], layer["b"]
+            inverse = (1 - 2 * b * q) * (1 - 2 * b * r) - (2 * b * s) ** 2
+            k, kd = a * a * inverse**-0.5, (2 * a * b) ** 2 * s * inverse**-1.5
+        case "gabor":
+            k, kd = tilted_sine(s, q, r)
+        case "monomial" | "polynomial" | "hermite":
+            k, kd = polynomial_dual(coefficients_of(layer), s, q, r)
+        case "erf" | "sigmoid_like":
+            if layer["type"] == "sigmoid_like":
+                layer = {"a": 0.5, "b": 1 / WIDTH, "c": 0.5}
             a, b, shift = layer["a"], layer["b"], layer["c"]
             s, q, r = s * b * b, q * b * b, r * b * b
             width = (1 + 2 * q) * (1 + 2 * r)
@@ -212,6 +290,43 @@ def activate(pair, layer):
     return Pair(out["xx"], out["xy"], out["yy"], pair.t * slope)
 
 
+def normalise(pair, layer):
+    """Layer normalisation; over all positions the variances are replaced by their mean."""
+    axes = pair.xy.ndim // 2
+    sides = {"xx": (pair.xx, pair.xx), "xy": (pair.xx, pair.yy), "yy": (pair.yy, pair.yy)}
+    sides["t"] = sides["xy"]
+    out = {}
+    for name, both in sides.items():
+        widths = []
+        for side in both:
+            spots = list(np.ndindex(*side.shape[:axes]))
+            found = {spot: side[spot + spot] for spot in spots}
+            if layer["axes"] == "all":
+                found = dict.fromkeys(spots, sum(found.values()) / len(found))
+            widths.append({spot: math.sqrt(max(q, 0) + layer["eps"]) for spot, q in found.items()})
+        state = np.zeros_like(getattr(pair, name))
+        for place in np.ndindex(*state.shape):
+            width = widths[0][place[:axes]] * widths[1][place[axes:]]
+            if width > 0:
+                state[place] = getattr(pair, name)[place] / width
+        out[name] = state
+    return Pair(out["xx"], out["xy"], out["yy"], out["t"])
+
+
+def centre(state):
+    count = math.prod(state.shape[: state.ndim // 2])
+    away = np.eye(count) - 1 / count
+    return (away @ state.reshape(count, count) @ away).reshape(state.shape)
+
+
+def keep_equal_positions(state):
+    axes = state.ndim // 2
+    out = np.zeros_like(state)
+    for p in np.ndindex(*state.shape[:axes]):
+        out[p + p] = state[p + p]
+    return out
+
+
 def affine(pair, layer, linear):
     new = pair.map(lambda state: layer["w_std"] ** 2 * linear(state))
     for name in ("xx", "xy", "yy"):
@@ -237,6 +352,13 @@ def walk(network, pair):
         match layer["type"]:
             case "conv":
                 pair = affine(pair, layer, lambda state, layer=layer: conv(state, layer))
+            case "conv_local":
+                pair = affine(pair, layer, lambda state, layer=layer: conv(state, layer))
+                pair = pair.map(keep_equal_positions)
+            case "layer_norm":
+                pair = normalise(pair, layer)
+            case "center":
+                pair = pair.map(centre)
             case "dense":
                 pair = affine(pair, layer, lambda state: state)
             case "avg_pool" | "sum_pool" | "ckn_pool":
@@ -261,12 +383,18 @@ def naive_pair(spec, x, y):
     """(nngp, ntk) of one pair of items; ``spec`` is a KernelSpec's canonical JSON."""
     x, y = np.asarray(x, float), np.asarray(y, float)
     scale = 1 / x.shape[-1] if spec["input"]["channels"] == "mean" else 1.0
+    weights = spec["input"].get("channel_variances", 1.0)
+    weights = weights if isinstance(weights, list) else [weights] * x.shape[-1]
+    bias = spec["input"].get("bias_variance", 0.0)
+    if spec["input"]["channels"] == "all":
+        x, y = (item.sum(axis=-1, keepdims=True) for item in (x, y))
 
     def inner(a, b):
         state = np.zeros(a.shape[:-1] + b.shape[:-1])
         for p in np.ndindex(*a.shape[:-1]):
             for q in np.ndindex(*b.shape[:-1]):
-                state[p + q] = scale * sum(u * v for u, v in zip(a[p], b[q], strict=True))
+                products = zip(weights, a[p], b[q], strict=False)
+                state[p + q] = bias + scale * sum(w * u * v for w, u, v in products)
         return state
 
     xy = inner(x, y)

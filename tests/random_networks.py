@@ -13,7 +13,8 @@ def activations(draw):
     kind = draw(
         st.sampled_from(
             ["relu", "leaky_relu", "abrelu", "abs", "arc_cosine", "erf", "exp_normalized", "power",
-             "identity", "linear"]
+             "identity", "linear", "sign", "step", "sigmoid_like", "gelu", "sin", "cos", "rbf",
+             "gaussian", "gabor", "monomial", "polynomial", "hermite", "layer_norm"]
         )
     )  # fmt: skip
     layer = {"type": kind}
@@ -26,6 +27,19 @@ def activations(draw):
             layer |= {"a": -draw(small), "b": draw(small)}
         case "arc_cosine":
             layer |= {"order": draw(st.integers(0, 2)), "normalized": draw(st.booleans())}
+        case "sin" | "cos":
+            layer |= {"a": draw(small), "b": draw(small), "c": round(draw(small) - 1, 3)}
+        case "rbf":
+            layer |= {"gamma": draw(small)}
+        case "gaussian":
+            layer |= {"a": draw(small), "b": -draw(small)}
+        case "monomial" | "hermite":
+            layer |= {"degree": draw(st.integers(0, 2))}
+        case "polynomial":
+            layer |= {"coefficients": [round(draw(small) - 1, 3) for _ in range(3)]}
+        case "layer_norm":
+            layer |= {"axes": draw(st.sampled_from(["channels", "all"]))}
+            layer |= {"eps": draw(st.sampled_from([0.0, 1e-6, 0.1]))}
         case "erf":
             layer |= {"a": draw(small), "b": draw(small), "c": round(draw(small) - 1, 3)}
         case "exp_normalized":
@@ -48,7 +62,8 @@ def weights(draw):
 @st.composite
 def convolutions(draw, axes):
     each = st.lists(st.integers(1, 3), min_size=axes, max_size=axes)
-    layer = {"type": "conv", "size": draw(each), "average": draw(st.booleans()), **weights(draw)}
+    kind = draw(st.sampled_from(["conv", "conv", "conv", "conv_local"]))
+    layer = {"type": kind, "size": draw(each), "average": draw(st.booleans()), **weights(draw)}
     layer["padding"] = draw(
         st.sampled_from(["same", "same", "valid", "circular", [[1, 0]] * axes, [[0, 2]] * axes])
     )
@@ -78,8 +93,14 @@ def pools(draw, axes):
     }
 
 
+# A rectifier behind it: the sum over centred positions is zero, and all that is left rounding.
+CENTERED = {"type": "residual", "branches": [[{"type": "center"}, {"type": "relu"}]]}
+
+
 def blocks(axes):
     plain = st.one_of(convolutions(axes), activations(), activations(), pools(axes))
+    if axes:
+        plain = st.one_of(plain, plain, plain, plain, st.just(CENTERED))
     same = {"type": "conv", "size": 3 if axes else 1}
     residual = activations().map(
         lambda act: {"type": "residual", "branches": [[act, dict(same)], []]}
@@ -95,7 +116,9 @@ def networks(draw):
     spec = {
         "kernel": ["nngp", "ntk"],
         "input": {
-            "channels": draw(st.sampled_from(["sum", "mean"])),
+            "channels": draw(st.sampled_from(["sum", "sum", "mean", "all"])),
+            "channel_variances": draw(st.sampled_from([1.0, 1.0, 0.7])),
+            "bias_variance": draw(st.sampled_from([0.0, 0.0, 0.3])),
             "layout": "sequence" if axes == 1 else "auto",
         },
     }
@@ -139,3 +162,13 @@ def networks(draw):
             continue
         layers.append(layer)
     return parse_kernel({**spec, "layers": [*layers, *end, *tail]}), shape
+
+
+def count_steps(network):
+    """How many activations have a dual with infinite slope at angles 0 and pi."""
+    return sum(
+        layer.type in {"sign", "step"}
+        or (layer.type == "arc_cosine" and layer.order == 0)
+        or sum(count_steps(branch) for branch in getattr(layer, "branches", ()))
+        for layer in network
+    )

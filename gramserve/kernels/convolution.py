@@ -22,7 +22,11 @@ from gramserve.spec.shapes import Positions, positions_of, resolve_padding
 
 
 def convolve(
-    state: Array, layer: layers.Conv, positions: Positions, *, diagonal: bool = False
+    state: Array,
+    layer: layers.Conv | layers.ConvLocal,
+    positions: Positions,
+    *,
+    diagonal: bool = False,
 ) -> Array:
     """Return the patch sums of a covariance, without mean, weights and biases.
 
@@ -30,7 +34,7 @@ def convolve(
     ----------
     state : array, (..., *P, *P), or (..., *P) when diagonal
         Covariance or tangent kernel before the layer; not changed.
-    layer : Conv
+    layer : Conv or ConvLocal
         A convolution of a normalised spec.
     positions : tuple of int
         ``P``, the positions before the layer.
@@ -59,6 +63,6 @@ def convolve(
     return state
 
 
-def patch_scale(layer: layers.Conv) -> float:
+def patch_scale(layer: layers.Conv | layers.ConvLocal) -> float:
     """Return ``n``: 1, or one over the taps of the patch for its mean."""
     return 1 / prod(layer.size) if layer.average else 1.0  # type: ignore[arg-type]

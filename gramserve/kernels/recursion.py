@@ -10,19 +10,17 @@ from typing import Self
 from gramserve.arrays import Array, namespace_of
 from gramserve.errors import NonFiniteKernelError
 from gramserve.kernels.convolution import convolve, patch_scale
-from gramserve.kernels.duals import DUALS, HIGHEST_ARC_COSINE, evaluate_dual
+from gramserve.kernels.diagonals import center, diagonal_of, spread_diagonal
+from gramserve.kernels.duals import DUALS, evaluate_dual
 from gramserve.kernels.moments import Moments
 from gramserve.kernels.pooling import pool, read_out
 from gramserve.kernels.variances import Variances
-from gramserve.spec import KernelSpec, input_positions, layers
+from gramserve.spec import layers
 from gramserve.spec.shapes import Positions, positions_of
-from gramserve.stages import uses_variances
+from gramserve.stages import averages_variances, uses_variances
 
-_RUNS: tuple[type[layers.LayerModel], ...] = (
-    *DUALS, layers.AvgPool, layers.SumPool, layers.CknPool, layers.GlobalAvgPool,
-    layers.GlobalSumPool, layers.Flatten, layers.Conv, layers.Dense, layers.Identity,
-    layers.Linear, layers.Residual, layers.Concat,
-)  # fmt: skip
+Affine = layers.Conv | layers.ConvLocal | layers.Dense
+"""Layers with weights and biases."""
 
 
 @dataclass(frozen=True)
@@ -39,56 +37,21 @@ class State:
     """Whether only ``p = p'`` is held."""
 
     def diagonal(self) -> Self:
-        """Return the entries ``p = p'`` of a state of items paired with themselves, (b, *P)."""
-        count = prod(self.positions)
-        flat = self.covariance.reshape(len(self.covariance), count, count)
-        entries = namespace_of(flat).diagonal(flat, axis1=1, axis2=2).copy()
-        return type(self)(
-            entries.reshape(len(flat), *self.positions), None, self.positions, is_diagonal=True
-        )
+        """Return the entries ``p = p'`` alone, (*batch, *P)."""
+        tangent = None if self.tangent is None else diagonal_of(self.tangent, self.positions)
+        covariance = diagonal_of(self.covariance, self.positions)
+        return type(self)(covariance, tangent, self.positions, is_diagonal=True)
 
 
-def find_refused(network: Sequence[layers.Layer], where: str = "layers") -> str | None:
-    """Return which layer has no dense formula here, or None when all have.
+def input_covariance(rows: Array, columns: Array, scale: float, *, paired: bool) -> Array:
+    """Return ``S0[p, p'] = scale sum_c f[p, c] f'[p', c]``.
 
     Parameters
     ----------
-    network : sequence of Layer
-        The layers of a normalised spec.
-    where : str
-        Their place, for the message.
-
-    Returns
-    -------
-    str or None
-        ``"layers[3] (gelu) is not implemented"``.
-    """
-    for index, layer in enumerate(network):
-        here = f"{where}[{index}]"
-        if not isinstance(layer, _RUNS):
-            return f"{here} ({layer.type}) is not implemented yet"
-        if isinstance(layer, layers.ArcCosine) and layer.order > HIGHEST_ARC_COSINE:
-            return (
-                f"{here} (arc_cosine) of order {layer.order} is not implemented yet, only orders "
-                f"0 to {HIGHEST_ARC_COSINE}"
-            )
-        if isinstance(layer, layers.Residual | layers.Concat):
-            for number, branch in enumerate(layer.branches):
-                found = find_refused(branch, f"{here}.branches[{number}]")
-                if found:
-                    return found
-    return None
-
-
-def input_covariance(spec: KernelSpec, rows: Array, columns: Array, *, paired: bool) -> Array:
-    """Return ``S0[p, p'] = sum_c x[p, c] x'[p', c]``, divided by C for channels "mean".
-
-    Parameters
-    ----------
-    spec : KernelSpec
-        Its input decides the scale.
-    rows, columns : array, (n, *P, C) and (m, *P, C)
-        The items.
+    rows, columns : array, (n, *P, F) and (m, *P, F)
+        The items' vectors (:func:`gramserve.kernels.inputs.input_vectors`).
+    scale : float
+        Their factor.
     paired : bool
         Item i with item i only, instead of all pairs.
 
@@ -98,9 +61,9 @@ def input_covariance(spec: KernelSpec, rows: Array, columns: Array, *, paired: b
         The covariance of the items.
     """
     xp = namespace_of(rows)
-    positions = input_positions(spec, rows.shape[1:])
-    count, channels = prod(positions), rows.shape[-1]
-    left, right = (part.reshape(len(part), count, channels) for part in (rows, columns))
+    positions, width = rows.shape[1:-1], rows.shape[-1]
+    count = prod(positions)
+    left, right = (part.reshape(len(part), count, width) for part in (rows, columns))
     if paired:
         product = xp.matmul(left, right.transpose(0, 2, 1))
     elif not positions:
@@ -109,8 +72,8 @@ def input_covariance(spec: KernelSpec, rows: Array, columns: Array, *, paired: b
         product = xp.matmul(left[:, None], right.transpose(0, 2, 1)[None])
     batch = (len(left),) if paired else (len(left), len(right))
     covariance = product.reshape(*batch, *positions, *positions)
-    if spec.input.channels == "mean":
-        covariance /= channels
+    if scale != 1:
+        covariance *= scale
     return covariance
 
 
@@ -164,6 +127,8 @@ class Recursion:
     def _step(self, layer: layers.Layer, state: State, where: str) -> State:
         if isinstance(layer, layers.Residual | layers.Concat):
             return self._branches(layer, state, where)
+        if isinstance(layer, layers.ConvLocal):
+            return self._local(layer, state)
         if isinstance(layer, layers.Conv | layers.Dense):
             return self._affine(layer, state)
         if type(layer) in DUALS:
@@ -171,7 +136,9 @@ class Recursion:
         return _linear(layer, state)
 
     def _activation(self, layer: layers.Layer, state: State) -> State:
-        if uses_variances(layer):
+        if averages_variances(layer):
+            moments = self._variances.mean_moments(state.covariance, state.positions)
+        elif uses_variances(layer):
             moments = self._variances.moments(state.covariance, state.positions)
         else:
             moments = Moments(state.covariance, state.covariance, state.covariance)
@@ -181,10 +148,19 @@ class Recursion:
             tangent *= slope
         return State(covariance, tangent, state.positions, state.is_diagonal)
 
-    def _affine(self, layer: layers.Conv | layers.Dense, state: State) -> State:
+    def _local(self, layer: layers.ConvLocal, state: State) -> State:
+        """Apply a convolution whose units at different positions share nothing."""
+        near = self._affine(layer, state if state.is_diagonal else state.diagonal())
+        if state.is_diagonal:
+            return near
+        spread = partial(spread_diagonal, positions=near.positions)
+        tangent = None if near.tangent is None else spread(near.tangent)
+        return State(spread(near.covariance), tangent, near.positions)
+
+    def _affine(self, layer: Affine, state: State) -> State:
         """Apply a layer with weights and biases; may change the state's arrays."""
         scale = layer.w_std**2
-        if isinstance(layer, layers.Conv):
+        if isinstance(layer, layers.Conv | layers.ConvLocal):
             scale *= patch_scale(layer)
             state = _linear(layer, state)
         covariance, tangent = state.covariance, state.tangent
@@ -222,12 +198,14 @@ def _linear(layer: layers.Layer, state: State) -> State:
     positions, diagonal = state.positions, state.is_diagonal
     step: Callable[[Array], Array]
     match layer:
-        case layers.Conv():
+        case layers.Conv() | layers.ConvLocal():
             step = partial(convolve, layer=layer, positions=positions, diagonal=diagonal)
         case layers.AvgPool() | layers.SumPool() | layers.CknPool():
             step = partial(pool, layer=layer, positions=positions)
         case layers.GlobalAvgPool() | layers.GlobalSumPool() | layers.Flatten():
             step = partial(read_out, layer=layer, positions=positions, diagonal=diagonal)
+        case layers.Center():
+            step = partial(center, positions=positions)
         case layers.Linear():
             step = partial(mul, layer.factor)
         case _:  # identity

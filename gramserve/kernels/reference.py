@@ -21,18 +21,22 @@ from numpy.typing import NDArray
 
 from gramserve.arrays import keep_freed_memory
 from gramserve.errors import MemoryBudgetError, NonFiniteKernelError
+from gramserve.kernels.inputs import input_scale, input_vectors
 from gramserve.kernels.items import Items, label_items
 from gramserve.kernels.precision import remedy, result_dtype, working_dtype
-from gramserve.kernels.recursion import Recursion, State, find_refused, input_covariance
+from gramserve.kernels.recursion import Recursion, State, input_covariance
 from gramserve.kernels.tiles import Tile, cut_tiles
 from gramserve.kernels.variances import (
     VariancePlace,
     Variances,
+    all_layers,
+    branches_of,
     check_variances,
     split_for_variances,
     variance_places,
 )
-from gramserve.spec import KernelName, KernelSpec, Precision, infer_shapes, input_positions
+from gramserve.spec import KernelName, KernelSpec, Precision, infer_shapes, input_positions, layers
+from gramserve.spec.shapes import Positions, positions_of
 from gramserve.stages import count_operations
 
 _CACHED_BYTES = 2**20
@@ -40,6 +44,19 @@ _CACHED_BYTES = 2**20
 
 _STATES_AT_ONCE = 10
 """Arrays of the largest state alive at once: S and T, their successors, and a dual's parts."""
+
+_LONG_DUALS = (
+    layers.Gelu, layers.Gabor, layers.Gaussian, layers.Sin, layers.Cos, layers.ArcCosine,
+    layers.Numeric,
+)  # fmt: skip
+"""Activations whose duals have more parts."""
+
+_MORE_STATES = 6
+"""How many more."""
+
+
+_QUADRATURE_BYTES = 2**24
+"""Function values at the nodes of some variances."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +89,8 @@ class ReferenceEngine:
     about: str = "NumPy, dense"
 
     def refusal(self, spec: KernelSpec, precision: Precision) -> str | None:  # noqa: ARG002
-        """Return why the engine cannot run a kernel, or None if it can."""
-        return find_refused(spec.layers)
+        """Return None: it runs every layer."""
+        return None
 
     def warm(self) -> None:
         """Do nothing: NumPy is compiled."""
@@ -84,8 +101,12 @@ class ReferenceEngine:
         """Return the temporary memory of one pair of items, in bytes."""
         cost = count_operations(spec, item_shape)
         states = _STATES_AT_ONCE + 4 * cost.branch_depth
+        if any(isinstance(layer, _LONG_DUALS) for layer in all_layers(spec.layers)):
+            states += _MORE_STATES
         entries = states * cost.largest_entries + 2 * prod(item_shape)
-        return entries * working_dtype(precision).itemsize
+        return entries * working_dtype(precision).itemsize + _series_bytes(
+            spec.layers, input_positions(spec, item_shape)
+        )
 
     def variance_length(self, spec: KernelSpec, item_shape: Sequence[int]) -> int:
         """Return how many variances an item has: all layers' ``q``, in the layers' order."""
@@ -141,10 +162,10 @@ class ReferenceEngine:
         length = sum(prod(place.positions) for place in places)
         result = np.empty((len(values), length), working_dtype(precision))
         for start in range(0, len(values) if length else 0, batch):
-            items = values[start : start + batch].astype(np.float64)
+            items = input_vectors(spec, values[start : start + batch], np.float64)
             part = result[start : start + batch]
             with np.errstate(all="ignore"):  # what is not finite is reported below
-                recorded = _record_variances(spec, items)
+                recorded = _record_variances(spec, items, input_scale(spec, values.shape[1:]))
                 np.concatenate(recorded, axis=1, out=part, casting="same_kind")
             check_variances(part, places, start, precision)
         return result
@@ -233,19 +254,33 @@ class ReferenceEngine:
         return max(1, min(memory_bytes // needed, _CACHED_BYTES // state))
 
 
-def _record_variances(spec: KernelSpec, items: NDArray[np.float64]) -> list[NDArray[Any]]:
+def _series_bytes(network: Sequence[layers.Layer], positions: Positions) -> int:
+    """Return what the series of numeric activations need besides states, in bytes."""
+    needed = 0
+    for layer in network:
+        if isinstance(layer, layers.Numeric):
+            # Coefficients of both sides and what they are sorted out of; function values.
+            needed = max(needed, 64 * layer.degree * prod(positions) + _QUADRATURE_BYTES)
+        for branch in branches_of(layer):
+            needed = max(needed, _series_bytes(branch, positions))
+        positions = positions_of(layer, positions)
+    return needed
+
+
+def _record_variances(
+    spec: KernelSpec, items: NDArray[np.float64], scale: float
+) -> list[NDArray[Any]]:
     """Return (n, P) variances of every layer that needs them."""
     recorded: list[NDArray[Any]] = []
     dense, diagonal = split_for_variances(spec.layers)
     recursion = Recursion(ntk=False, variances=Variances.recording(recorded))
-    positions = input_positions(spec, items.shape[1:])
+    positions = items.shape[1:-1]
     if dense:
-        covariance = input_covariance(spec, items, items, paired=True)
+        covariance = input_covariance(items, items, scale, paired=True)
         state = recursion.run(dense, State(covariance, None, positions)).diagonal()
     else:
         squares = np.einsum("...c,...c->...", items, items)
-        if spec.input.channels == "mean":
-            squares /= items.shape[-1]
+        squares *= scale
         state = State(squares, None, positions, is_diagonal=True)
     recursion.run(diagonal, state)
     return [part.reshape(len(items), -1) for part in recorded]
@@ -255,8 +290,9 @@ def _walk(task: _Task, tile: Tile, *, watch: bool = False) -> State:
     """Take one tile of pairs through the layers."""
     spec, dtype = task.spec, working_dtype(task.precision)
     rows, columns = tile
-    mine = task.rows.values[rows].astype(dtype)
-    yours = task.columns.values[columns].astype(dtype)
+    item_shape = task.rows.values.shape[1:]
+    mine = input_vectors(spec, task.rows.values[rows], dtype)
+    yours = input_vectors(spec, task.columns.values[columns], dtype)
     same = np.equal.outer(task.row_labels[rows], task.column_labels[columns])
     left, right = np.nonzero(same)
     known = Variances.known(
@@ -267,10 +303,8 @@ def _walk(task: _Task, tile: Tile, *, watch: bool = False) -> State:
     )
     recursion = Recursion(ntk="ntk" in spec.kernels, variances=known, watch=watch)
     with np.errstate(all="ignore"):  # the caller looks for what is not finite
-        covariance = input_covariance(spec, mine, yours, paired=False)
-        return recursion.run(
-            spec.layers, State(covariance, None, input_positions(spec, mine.shape[1:]))
-        )
+        covariance = input_covariance(mine, yours, input_scale(spec, item_shape), paired=False)
+        return recursion.run(spec.layers, State(covariance, None, item_shape[:-1]))
 
 
 def _blame(task: _Task, tile: Tile) -> None:

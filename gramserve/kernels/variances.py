@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from gramserve.arrays import Array, namespace_of
 from gramserve.errors import NonFiniteKernelError
+from gramserve.kernels.diagonals import diagonal_of
 from gramserve.kernels.moments import Moments
 from gramserve.kernels.precision import remedy
 from gramserve.spec import Precision, layers
 from gramserve.spec.shapes import Positions, positions_of
-from gramserve.stages import uses_variances
+from gramserve.stages import averages_variances, uses_variances
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class VariancePlace:
     type: str
     """Its type."""
     positions: Positions
-    """Positions at its input: it needs one variance at each."""
+    """Positions at its input, with one variance at each; none where it needs only their mean."""
 
 
 def variance_places(
@@ -54,27 +55,39 @@ def variance_places(
         if isinstance(layer, layers.Residual | layers.Concat):
             for number, branch in enumerate(layer.branches):
                 found.extend(variance_places(branch, positions, f"{here}.branches[{number}]"))
+        elif averages_variances(layer):
+            found.append(VariancePlace(here, layer.type, ()))
         elif uses_variances(layer):
             found.append(VariancePlace(here, layer.type, positions))
         positions = positions_of(layer, positions)
     return tuple(found)
 
 
-def _branches(layer: layers.Layer) -> tuple[tuple[layers.Layer, ...], ...]:
+def branches_of(layer: layers.Layer) -> tuple[tuple[layers.Layer, ...], ...]:
+    """Return the branches of a layer; none of one that has none."""
     return layer.branches if isinstance(layer, layers.Residual | layers.Concat) else ()
+
+
+def all_layers(network: Sequence[layers.Layer]) -> Iterator[layers.Layer]:
+    """Yield all layers, each before those of its branches."""
+    for layer in network:
+        yield layer
+        for branch in branches_of(layer):
+            yield from all_layers(branch)
 
 
 def _needs_variances(layer: layers.Layer) -> bool:
     return uses_variances(layer) or any(
-        _needs_variances(inner) for branch in _branches(layer) for inner in branch
+        _needs_variances(inner) for branch in branches_of(layer) for inner in branch
     )
 
 
 def _couples_positions(layer: layers.Layer) -> bool:
     """Return whether a layer's diagonal ``p = p'`` depends on entries off the diagonal."""
     pools = layers.AvgPool | layers.SumPool | layers.CknPool
-    return isinstance(layer, pools | layers.GlobalAvgPool | layers.GlobalSumPool) or any(
-        _couples_positions(inner) for branch in _branches(layer) for inner in branch
+    everything = layers.GlobalAvgPool | layers.GlobalSumPool | layers.Center
+    return isinstance(layer, pools | everything) or any(
+        _couples_positions(inner) for branch in branches_of(layer) for inner in branch
     )
 
 
@@ -142,7 +155,7 @@ def check_variances(
             )
 
 
-Provide = Callable[[Array, Positions], tuple[Array, Array, Any]]
+Provide = Callable[[Array, Positions, bool], tuple[Array, Array, Any]]
 
 
 class Variances:
@@ -153,8 +166,13 @@ class Variances:
 
     def moments(self, covariance: Array, positions: Positions) -> Moments:
         """Return the moments at a layer's input, with the covariance made exact on ``x is x'``."""
-        rows, columns, same = self._provide(covariance, positions)
+        rows, columns, same = self._provide(covariance, positions, False)
         return Moments(covariance, rows, columns, same)
+
+    def mean_moments(self, covariance: Array, positions: Positions) -> Moments:
+        """Return the covariance with the means of the variances over the positions."""
+        rows, columns, _ = self._provide(covariance, positions, True)
+        return Moments(covariance, rows, columns)
 
     @classmethod
     def recording(cls, into: list[Array]) -> "Variances":
@@ -163,20 +181,27 @@ class Variances:
         Parameters
         ----------
         into : list
-            Receives ``q``, (b, *P), of every layer that needs variances. States may be whole,
-            (b, *P, *P), or their diagonals, (b, *P).
+            Receives ``q``, (b, *P), or its mean, (b,), of every layer that needs variances.
+            States may be whole, (b, *P, *P), or their diagonals, (b, *P).
         """
 
-        def provide(covariance: Array, positions: Positions) -> tuple[Array, Array, Any]:
+        def provide(
+            covariance: Array, positions: Positions, mean: bool
+        ) -> tuple[Array, Array, Any]:
             batch, axes = len(covariance), len(positions)
-            if covariance.ndim == 1 + axes:
-                into.append(covariance.copy())
-                return covariance, covariance, ...
-            xp = namespace_of(covariance)
-            flat = covariance.reshape(batch, prod(positions), prod(positions))
-            diagonal = xp.diagonal(flat, axis1=1, axis2=2).copy().reshape(batch, *positions)
+            whole = covariance.ndim > 1 + axes
+            diagonal = diagonal_of(covariance, positions) if whole else covariance.copy()
+            # Where positions cancel, as they do around a mean, rounding may leave less than 0.
+            namespace_of(diagonal).maximum(diagonal, 0, out=diagonal)
+            if mean:
+                diagonal = diagonal.reshape(batch, -1).mean(axis=1)
+                into.append(diagonal)
+                shaped = diagonal.reshape(batch, *[1] * (covariance.ndim - 1))
+                return shaped, shaped, None
             into.append(diagonal)
-            grid = _grid(xp, positions)
+            if not whole:
+                return diagonal, diagonal, ...
+            grid = _grid(namespace_of(covariance), positions)
             ones = (1,) * axes
             return (
                 diagonal.reshape(batch, *positions, *ones),
@@ -207,9 +232,13 @@ class Variances:
         """
         parts = _split(rows, columns, shapes)
 
-        def provide(covariance: Array, positions: Positions) -> tuple[Array, Array, Any]:
+        def provide(
+            covariance: Array, positions: Positions, mean: bool
+        ) -> tuple[Array, Array, Any]:
             mine, yours = next(parts)
             ones = (1,) * len(positions)
+            if mean:
+                return mine.reshape(-1, 1, *ones, *ones), yours.reshape(1, -1, *ones, *ones), None
             same = None
             if len(same_pairs[0]):
                 xp = namespace_of(covariance)

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from gramserve.spec.functions import known_function
 from gramserve.spec.numbers import (
     ConvPadding,
     Count,
@@ -210,7 +211,7 @@ class Polynomial(LayerModel):
 
 
 class Hermite(LayerModel):
-    """The normalised probabilists' Hermite polynomial; needs inputs of unit variance."""
+    """The normalised probabilists' Hermite polynomial of this degree."""
 
     type: Literal["hermite"] = "hermite"
     degree: Order
@@ -253,11 +254,13 @@ class Linear(LayerModel):
 
 
 class Numeric(LayerModel):
-    """Any named function, its dual by Gauss-Hermite quadrature of this degree."""
+    """Any named function, its dual by Gauss-Hermite quadrature."""
 
     type: Literal["numeric"] = "numeric"
-    function: Annotated[str, Field(min_length=1, max_length=64)]
+    function: Annotated[str, BeforeValidator(known_function)]
+    """One of :data:`gramserve.spec.functions.FUNCTIONS`."""
     degree: Annotated[Count, Field(le=1000)] = 50
+    """Nodes of the quadrature; a warning says when it has not converged."""
 
 
 class AvgPool(LayerModel):
@@ -311,12 +314,23 @@ class Flatten(LayerModel):
     average: bool = True
 
 
+class Center(LayerModel):
+    """Subtract from every channel its mean over the positions."""
+
+    type: Literal["center"] = "center"
+
+
 class LayerNorm(LayerModel):
-    """Layer normalisation over the channels, or over channels and positions."""
+    """Layer normalisation over the channels, or over channels and positions.
+
+    Of infinitely many channels, a group of them has the variance of all: group normalisation is
+    the second.
+    """
 
     type: Literal["layer_norm"] = "layer_norm"
     axes: Literal["channels", "all"]
     eps: NonNegative = 1e-12
+    """Added to the variance."""
 
 
 class Residual(LayerModel):
@@ -339,7 +353,7 @@ LAYER_TYPES: dict[str, type[LayerModel]] = {
         Conv, ConvLocal, Dense, Relu, LeakyRelu, AbRelu, Abs, ArcCosine, Erf, SigmoidLike, Gelu,
         Sign, Step, Sin, Cos, Rbf, Exp, Gaussian, Gabor, Monomial, Polynomial, Hermite, Identity,
         ExpNormalized, Power, Square, Linear, Numeric, AvgPool, SumPool, CknPool, GlobalAvgPool,
-        GlobalSumPool, Flatten, LayerNorm, Residual, Concat,
+        GlobalSumPool, Flatten, Center, LayerNorm, Residual, Concat,
     )
 }  # fmt: skip
 """Every layer model by its ``type``."""
@@ -348,7 +362,7 @@ Layer = Annotated[
     Conv | ConvLocal | Dense | Relu | LeakyRelu | AbRelu | Abs | ArcCosine | Erf | SigmoidLike
     | Gelu | Sign | Step | Sin | Cos | Rbf | Exp | Gaussian | Gabor | Monomial | Polynomial
     | Hermite | Identity | ExpNormalized | Power | Square | Linear | Numeric | AvgPool | SumPool
-    | CknPool | GlobalAvgPool | GlobalSumPool | Flatten | LayerNorm | Residual | Concat,
+    | CknPool | GlobalAvgPool | GlobalSumPool | Flatten | Center | LayerNorm | Residual | Concat,
     Field(discriminator="type"),
 ]  # fmt: skip
 """Any layer, told apart by its ``type``."""

@@ -9,6 +9,7 @@ from gramserve.errors import SpecError
 from gramserve.spec.canonical import digest_of
 from gramserve.spec.faults import spec_error
 from gramserve.spec.layers import CknPool, Concat, Conv, ConvLocal, Layer, LayerModel, Residual
+from gramserve.spec.numbers import NonNegative
 from gramserve.spec.presets import expand_preset
 
 FORMAT = "gramserve.kernel/1"
@@ -21,6 +22,12 @@ Precision = Literal["float32", "mixed", "float64"]
 """How the numbers are computed and stored."""
 
 _ORDER: tuple[KernelName, ...] = get_args(KernelName)
+_ADDED: dict[str, Any] = {"augment": "none", "readouts": [], "finite": None}
+"""Fields of later versions with their defaults: without them a spec keeps the digest it had."""
+
+_ADDED_TO_INPUT: dict[str, Any] = {"channel_variances": 1.0, "bias_variance": 0.0}
+"""Likewise of the input."""
+
 _PER_AXIS_FIELDS = ("size", "strides", "dilation", "fill", "window")
 
 
@@ -44,10 +51,21 @@ class InputSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    channels: Literal["sum", "mean"] = "sum"
-    """``S0 = sum_c x x'``, or that divided by the number of channels."""
+    channels: Literal["sum", "mean", "all"] = "sum"
+    """``S0 = sum_c x_c x'_c``, that over the number of channels, or ``sum_cd x_c x'_d``."""
+    channel_variances: NonNegative | Annotated[tuple[NonNegative, ...], Field(min_length=1)] = 1.0
+    """Variance of the weight on each channel, ``v_c x_c x'_c`` in the sums: one, or a list."""
+    bias_variance: NonNegative = 0.0
+    """Added to ``S0``: the variance of the weight on an input that is always 1."""
     layout: Literal["auto", "sequence"] = "auto"
     """"auto": (H, W, C) images and (D,) vectors. "sequence": (L, C)."""
+
+    @model_validator(mode="after")
+    def _one_weight_for_all_pairs(self) -> Self:
+        if self.channels == "all" and isinstance(self.channel_variances, tuple):
+            msg = 'channels "all" sums the channels first: channel_variances must be one number'
+            raise ValueError(msg)
+        return self
 
 
 class KernelSpec(BaseModel):
@@ -113,8 +131,16 @@ class KernelSpec(BaseModel):
         return self.model_copy(update={"kernel": name})
 
     def canonical(self) -> dict[str, Any]:
-        """Return the spec as a JSON value with all defaults filled in."""
-        return self.model_dump(mode="json")
+        """Return the spec as a JSON value with all defaults filled in.
+
+        Only fields that the first version did not have are left out at their defaults.
+        """
+        found = self.model_dump(mode="json")
+        for part, added in ((found, _ADDED), (found["input"], _ADDED_TO_INPUT)):
+            for name, default in added.items():
+                if name in part and part[name] == default:
+                    del part[name]
+        return found
 
     def digest(self) -> str:
         """Return the SHA-256 of the canonical JSON, 64 hexadecimal digits."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from gramserve.errors import ShapeError
 from gramserve.spec.layers import (
     AvgPool,
+    Center,
     CknPool,
     Concat,
     Conv,
@@ -183,6 +184,8 @@ def positions_of(layer: Layer, positions: Positions, where: str = "layer") -> Po
             after = _need_positions(layer, positions, label) and _pool_positions(layer, positions)
         case CknPool():
             after = _need_positions(layer, positions, label) and _ckn_positions(layer, positions)
+        case Center():
+            return _need_positions(layer, positions, label)
         case Flatten() | GlobalAvgPool() | GlobalSumPool():
             _need_positions(layer, positions, label)
             return ()
@@ -301,6 +304,13 @@ def infer_shapes(spec: KernelSpec, item_shape: Sequence[int]) -> tuple[LayerShap
     [(2, 2), (2, 2), (2, 2), (), ()]
     """
     positions = input_positions(spec, item_shape)
+    variances = spec.input.channel_variances
+    if isinstance(variances, tuple) and len(variances) != item_shape[-1]:
+        msg = (
+            f"input.channel_variances lists {len(variances)} numbers for items of "
+            f"{item_shape[-1]} channels"
+        )
+        raise ShapeError(msg, errors=[{"loc": "input.channel_variances", "message": msg}])
     shapes = [LayerShape("input", positions)]
     for index, layer in enumerate(spec.layers):
         positions = positions_of(layer, positions, f"layers[{index}]")

@@ -4,7 +4,7 @@ The cost of the dense evaluation, which the reference engine does, and the offse
 stages between poolings, which the fast engines run.
 """
 
-from gramserve.stages.activations import uses_variances
+from gramserve.stages.activations import averages_variances, uses_variances, variance_count
 from gramserve.stages.cone import cut_stages
 from gramserve.stages.operations import PairCost, PlaneWork, branch_depth, count_operations
 from gramserve.stages.stage import Fork, Stage, Stages, Step, flat_steps, plane_entries
@@ -20,10 +20,12 @@ __all__ = [
     "Step",
     "Window",
     "Windows",
+    "averages_variances",
     "branch_depth",
     "count_operations",
     "cut_stages",
     "flat_steps",
     "plane_entries",
     "uses_variances",
+    "variance_count",
 ]

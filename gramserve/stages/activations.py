@@ -31,6 +31,7 @@ DUAL_OPERATIONS: dict[type[layers.LayerModel], int] = {
     layers.Square: 1,
     layers.Linear: 1,
     layers.LayerNorm: 3,
+    layers.Center: 4,
 }
 """Operations an entry of the NNGP dual of every activation."""
 
@@ -48,7 +49,43 @@ def uses_variances(layer: layers.LayerModel) -> bool:
     bool
         True for activations other than those that are functions of the covariance alone.
     """
-    alone = layers.Identity | layers.Square | layers.Linear
+    alone = layers.Identity | layers.Square | layers.Linear | layers.Center
     return (type(layer) in DUAL_OPERATIONS or isinstance(layer, layers.Numeric)) and not isinstance(
         layer, alone
     )
+
+
+def averages_variances(layer: layers.LayerModel) -> bool:
+    """Return whether a layer needs the mean of the variances over all positions, one number.
+
+    Parameters
+    ----------
+    layer : LayerModel
+        Any layer.
+
+    Returns
+    -------
+    bool
+        True for layer normalisation over channels and positions.
+    """
+    return isinstance(layer, layers.LayerNorm) and layer.axes == "all"
+
+
+def variance_count(layer: layers.LayerModel, positions: int) -> int:
+    """Return how many variances of an item a layer needs.
+
+    Parameters
+    ----------
+    layer : LayerModel
+        Any layer.
+    positions : int
+        Positions at its input.
+
+    Returns
+    -------
+    int
+        0, 1 or all.
+    """
+    if not uses_variances(layer):
+        return 0
+    return 1 if averages_variances(layer) else positions

@@ -17,7 +17,7 @@ from math import prod
 
 from gramserve.spec import KernelSpec, input_positions, layers
 from gramserve.spec.shapes import Positions, positions_of
-from gramserve.stages.activations import uses_variances
+from gramserve.stages.activations import uses_variances, variance_count
 from gramserve.stages.stage import (
     Fork,
     Pool,
@@ -147,7 +147,7 @@ class _Cutter:
                 ):
                     state = self._close(draft, positions, self._new_state(), layer, after)
                     draft = _Draft(state, as_pair(after), after)
-                case layers.Conv() if _wraps_or_fills(layer):
+                case layers.Conv() | layers.ConvLocal() if _wraps_or_fills(layer):
                     state = self._keep(draft, positions)
                     draft = _Draft(state, as_pair(after), after, self._step(layer, positions))
                 case _:
@@ -161,8 +161,7 @@ class _Cutter:
 
     def _step(self, layer: layers.Layer, positions: Positions) -> Step:
         variance = self._variances if uses_variances(layer) else None
-        if variance is not None:
-            self._variances += prod(positions)
+        self._variances += variance_count(layer, prod(positions))
         return Step(
             layer,
             as_pair(positions),
@@ -238,7 +237,7 @@ def _branch_weight(layer: layers.Residual | layers.Concat) -> float:
 
 
 def _wraps_or_fills(layer: layers.Layer) -> bool:
-    return isinstance(layer, layers.Conv) and (
+    return isinstance(layer, layers.Conv | layers.ConvLocal) and (
         layer.padding == "circular" or set(as_pair(layer.fill)) != {1}
     )
 

@@ -11,7 +11,7 @@ from math import ceil, prod
 
 from gramserve.spec import KernelSpec, infer_shapes, layers
 from gramserve.spec.shapes import Positions, positions_of
-from gramserve.stages.activations import DUAL_OPERATIONS, uses_variances
+from gramserve.stages.activations import DUAL_OPERATIONS, variance_count
 from gramserve.stages.cone import cut_stages
 from gramserve.stages.stage import Fork, Pool, Stage, Step, plane_entries
 
@@ -80,7 +80,7 @@ def _layer_operations(
         case layers.Flatten():
             each = prod(before)
         case layers.Numeric():
-            each = inputs * layer.degree**2 * 2
+            each = inputs * layer.degree * 3
         case _:
             return inputs * (DUAL_OPERATIONS[type(layer)] + _SLOPE * (states - 1))
     return each * states
@@ -117,8 +117,7 @@ class _Tally:
                 self.operations += prod(after) ** 2 * len(layer.branches) * self.states
             else:
                 self.operations += _layer_operations(layer, positions, after, self.states)
-                if uses_variances(layer):
-                    self.variances += prod(positions)
+                self.variances += variance_count(layer, prod(positions))
             positions = after
         self.largest = max(self.largest, prod(positions) ** 2)
         return positions
@@ -244,7 +243,7 @@ def _on_planes(step: Step, planes: Sequence[tuple[int, int]], states: int) -> Pl
     dense = _layer_operations(step.layer, step.before, step.after, states)
     share = dense * _entries(step.after, planes) // prod(step.after) ** 2
     rows = states * _rows(step.after, planes)
-    if isinstance(step.layer, layers.Conv | layers.Dense):
+    if isinstance(step.layer, layers.Conv | layers.ConvLocal | layers.Dense):
         return PlaneWork(affine=share, rows=rows)
     return PlaneWork(dual=share, rows=rows)
 

@@ -70,7 +70,7 @@ def windows_of(layer: layers.Layer | None, positions: Positions) -> Windows:
             padding = resolve_padding(layer, positions)
             axes = zip(_per_axis(layer.window), _per_axis(layer.strides), padding, strict=True)
             found = [Window(size, stride, low) for size, stride, (low, _) in axes]
-        case layers.Conv():
+        case layers.Conv() | layers.ConvLocal():
             found = [
                 Window(size, stride, low, dilation, fill)
                 for size, stride, (low, _), dilation, fill in zip(

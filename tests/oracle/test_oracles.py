@@ -15,17 +15,11 @@ from gramserve.compute import compute_gram
 from gramserve.kernels import ENGINES, ReferenceEngine
 from gramserve.spec import KernelSpec, layers, parse_kernel
 
+# Two oracles have numeric activations of degree 50, too few nodes for their variances.
+pytestmark = pytest.mark.filterwarnings("ignore::gramserve.errors.QuadratureWarning")
+
 ORACLES = Path(__file__).parents[1] / "data" / "oracles"
 INDEX = json.loads((ORACLES / "index.json").read_text())
-
-REFUSED = {
-    "nt_act_cos_fc", "nt_act_exp_fc", "nt_act_gabor_fc", "nt_act_gaussian_fc", "nt_act_gelu_fc",
-    "nt_act_hermite2_fc_layernorm", "nt_act_monomial2_fc", "nt_act_monomial3_fc",
-    "nt_act_polynomial_fc", "nt_act_rbf_fc", "nt_act_sigmoid_like_fc", "nt_act_sign_fc",
-    "nt_act_silu_num50_fc", "nt_act_sin_affine_fc", "nt_act_sin_fc", "nt_act_step_fc",
-    "nt_act_tanh_num50_fc", "nt_cnn_local_3x3_8x8", "nt_layernorm_cnn_8x8_gap",
-}  # fmt: skip
-"""Oracles with layers that no engine has yet; the test below keeps this list honest."""
 
 
 def load(name):
@@ -41,15 +35,12 @@ def relative(found, wanted, where=...):
     return np.abs(found - wanted)[where].max(initial=0) / np.abs(wanted).max()
 
 
-def test_every_oracle_is_run_or_refused_for_a_layer_that_is_missing():
+def test_there_are_81_oracles_and_the_reference_engine_runs_them_all():
     assert len(INDEX) == 81
     engine = ReferenceEngine()
-    refusals = {
-        name: engine.refusal(parse_kernel(entry["spec"]), "float64")
-        for name, entry in INDEX.items()
-    }
-    assert {name for name, refusal in refusals.items() if refusal} == REFUSED
-    assert all("layers[" in refusals[name] for name in REFUSED)
+    assert not any(
+        engine.refusal(parse_kernel(entry["spec"]), "float64") for entry in INDEX.values()
+    )
 
 
 def test_the_fast_engine_runs_most_oracles_with_rectifiers():
@@ -62,7 +53,7 @@ def is_fast(spec):
 
 
 @pytest.mark.parametrize("engine", ["reference", "auto"])
-@pytest.mark.parametrize("name", sorted(set(INDEX) - REFUSED))
+@pytest.mark.parametrize("name", sorted(INDEX))
 def test_float64_agrees_with_the_oracle(name, engine):
     entry, arrays = INDEX[name], load(name)
     spec = parse_kernel(entry["spec"])
@@ -81,7 +72,7 @@ def test_float64_agrees_with_the_oracle(name, engine):
 
 @pytest.mark.parametrize("engine", ["reference", "auto"])
 @pytest.mark.parametrize("precision", ["float32", "mixed"])
-@pytest.mark.parametrize("name", sorted(set(INDEX) - REFUSED))
+@pytest.mark.parametrize("name", sorted(INDEX))
 def test_single_precisions_agree_with_float64(name, precision, engine):
     """NNGP 2e-6; NTK 5e-6 (mixed 2e-6) away from angles 0 and pi, 5e-4 at them (mixed 1e-5)."""
     spec = parse_kernel(INDEX[name]["spec"])

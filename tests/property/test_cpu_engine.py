@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from random_networks import networks
+from random_networks import count_steps, networks
 
 from gramserve.kernels import ENGINES, Items
 from gramserve.spec import PRESETS, parse_kernel
@@ -32,15 +32,6 @@ def both(spec, rows, columns, precision):
     return [(name, found[name], exact[name]) for name in spec.kernels]
 
 
-def has_steps(network):
-    """Whether some dual has an infinite slope at c = 1, as items of one channel reach it."""
-    return any(
-        getattr(layer, "order", 1) == 0
-        or any(has_steps(branch) for branch in getattr(layer, "branches", ()))
-        for layer in network
-    )
-
-
 def scale_of(spec, rows, columns, name):
     """The largest self-kernel: what errors are measured against where values cancel."""
     return max(
@@ -58,7 +49,7 @@ def test_variances_of_any_network_agree_with_the_reference_engine(network, count
     exact = REFERENCE.variances(spec, x, "float64", memory_bytes=MEMORY)
     found = CPU.variances(spec, x, "float64", memory_bytes=MEMORY)
     assert found.shape == exact.shape
-    relative = 1e-7 if has_steps(spec.layers) else 1e-11
+    relative = 1e-7 if count_steps(spec.layers) else 1e-11
     floor = 1e-13 * np.abs(exact).max(initial=0)
     np.testing.assert_allclose(found, exact, rtol=relative, atol=floor)
 
@@ -74,7 +65,7 @@ def test_any_network_agrees_with_the_reference_engine(network, height, width, se
     keys = np.arange(height + width)
     rows = items(spec, x, keys[:height])
     columns = items(spec, y, np.concatenate([keys[:1], keys[height + 1 :]]))
-    steep = has_steps(spec.layers)
+    steep = count_steps(spec.layers)
     for name, found, exact in both(spec, rows, columns, "float64"):
         scale = max(scale_of(spec, rows, columns, name), 1e-300)
         # Items of one channel are parallel everywhere: k0 has an infinite slope there.

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from random_networks import networks
+from random_networks import count_steps, networks
 
 from gramserve.compute import compute_gram
 from gramserve.kernels import ReferenceEngine
 from gramserve.kernels.variances import variance_places
-from gramserve.spec import input_positions, layers
+from gramserve.spec import input_positions
 
 slow = settings(
     max_examples=60,
@@ -28,15 +28,6 @@ def draw_items(seed, count, shape):
 def relative(found, wanted, scale=0.0):
     """Largest error over the largest value, or over a scale that does not cancel."""
     return np.abs(found - wanted).max() / max(np.abs(wanted).max(), scale, 1e-300)
-
-
-def count_steps(network):
-    """How many activations have a dual with infinite slope at angles 0 and pi."""
-    return sum(
-        (isinstance(layer, layers.ArcCosine) and layer.order == 0)
-        + sum(count_steps(branch) for branch in getattr(layer, "branches", ()))
-        for layer in network
-    )
 
 
 def tolerance(name, spec):

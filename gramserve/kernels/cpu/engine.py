@@ -1,7 +1,7 @@
 """The CPU engine's side of the engine protocol."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from math import prod
 from typing import Any
@@ -23,6 +23,7 @@ from gramserve.kernels.cpu.run import (
 from gramserve.kernels.cpu.self_pairs import record_variances
 from gramserve.kernels.cpu.tables import Program
 from gramserve.kernels.cpu.warm import compile_all
+from gramserve.kernels.inputs import input_vectors, is_plain
 from gramserve.kernels.items import Items, label_items
 from gramserve.kernels.precision import result_dtype, working_dtype
 from gramserve.kernels.reference import ReferenceEngine
@@ -122,6 +123,8 @@ class CpuEngine:
         threads = max(1, min(threads, memory_bytes // needed))
         found = np.empty((len(values), length))
         if length:
+            if not is_plain(spec):
+                values = input_vectors(spec, values, np.float64)
             record_variances(program, values, found, threads)
         with np.errstate(over="ignore"):  # what overflows here is found below
             found = found.astype(working_dtype(precision))
@@ -165,17 +168,24 @@ class CpuEngine:
         NonFiniteKernelError
             When a value is NaN or infinite; names the layer and the first bad pair.
         """
-        item_shape = rows.values.shape[1:]
+        item_shape, items = rows.values.shape[1:], (rows, columns)
         infer_shapes(spec, item_shape)
         program = _program(spec, item_shape, for_variances=False)
         needed = self.temporary_bytes(spec, item_shape, precision)
         if needed > memory_bytes:
             return self._dense.evaluate(spec, rows, columns, precision, memory_bytes=memory_bytes)
         early, late = _dtypes(precision, program)
+        labels = label_items(rows, columns)
+        if not is_plain(spec):
+            same = rows is columns
+            rows = replace(rows, values=input_vectors(spec, rows.values, late))
+            columns = (
+                rows if same else replace(columns, values=input_vectors(spec, columns.values, late))
+            )
         has_tangent = "ntk" in spec.kernels
         filled = -(-len(columns) // lanes_of(early)) * lanes_of(early)
         block = Block(
-            program, rows, columns, *label_items(rows, columns), early, late, has_tangent,
+            program, rows, columns, *labels, early, late, has_tangent,
             aligned((2 if has_tangent else 1, len(rows), filled), late),
         )  # fmt: skip
         first_variance = 0
@@ -201,9 +211,7 @@ class CpuEngine:
             with np.errstate(over="ignore"):  # what overflows here is found below
                 result[name] = gram.astype(result_dtype(precision))
             if not np.isfinite(result[name]).all():
-                self._blame(
-                    spec, rows, columns, precision, memory_bytes=memory_bytes, gram=result[name]
-                )
+                self._blame(spec, *items, precision, memory_bytes=memory_bytes, gram=result[name])
         return result
 
     def _blame(

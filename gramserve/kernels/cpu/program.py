@@ -32,7 +32,7 @@ from gramserve.kernels.cpu.tables import (
     STAIR,
     Program,
 )
-from gramserve.kernels.duals import HIGHEST_ARC_COSINE
+from gramserve.kernels.inputs import input_scale, input_width
 from gramserve.kernels.pooling import axis_weights
 from gramserve.spec import KernelSpec, layers
 from gramserve.stages import Fork, Offset, Stage, Stages, Step, cut_stages, plane_entries
@@ -73,7 +73,7 @@ def find_unsupported(network: Iterable[layers.Layer], where: str = "layers") -> 
         here = f"{where}[{index}]"
         if not isinstance(layer, _RUNS):
             return f"{here} ({layer.type}) has no vectorised dual yet"
-        if isinstance(layer, layers.ArcCosine) and layer.order > HIGHEST_ARC_COSINE:
+        if isinstance(layer, layers.ArcCosine) and layer.order > 2:
             return f"{here} (arc_cosine) of order {layer.order} has no vectorised dual yet"
         if isinstance(layer, layers.ExpNormalized) and (
             layer.gamma * layer.shift + abs(layer.gamma) > LARGEST_EXPONENT
@@ -357,8 +357,8 @@ def write_program(
         tables=np.array([*writer.tables, -1], np.int64),
         floats=np.array([*writer.floats, 1.0, 0.0]),
         gains=writer.gains,
-        channels=item_shape[-1],
-        channel_scale=1 / item_shape[-1] if spec.input.channels == "mean" else 1.0,
+        channels=input_width(spec, item_shape),
+        channel_scale=input_scale(spec, item_shape),
         # One row of zeros, and one above the plane for every convolution that moves it up.
         plane_entries=writer.largest_plane + (writer.lifted + 1) * writer.widest,
         row_entries=writer.widest,

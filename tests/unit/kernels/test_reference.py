@@ -65,6 +65,15 @@ NETWORKS = {
     "exp": images_network({"type": "exp_normalized", "project": True}),
     "circular": images_network({"type": "conv", "size": 3, "padding": "circular"}, RELU),
     "residual": images_network(residual([RELU, {"type": "conv", "size": 3}])),
+    "gelu": images_network({"type": "gelu"}),
+    "gabor": images_network({"type": "gabor"}),
+    "gaussian": images_network({"type": "gaussian"}),
+    "sin": images_network({"type": "sin", "c": 0.3}),
+    "polynomial": images_network({"type": "polynomial", "coefficients": [0.5, 1, -0.2, 0.1]}),
+    "requ3": images_network({"type": "arc_cosine", "order": 3}),
+    "tanh": images_network({"type": "numeric", "function": "tanh", "degree": 150}),
+    "local": images_network({"type": "conv_local", "size": 3}, RELU),
+    "normalised": images_network({"type": "layer_norm", "axes": "all"}, {"type": "center"}, RELU),
     "nested": images_network(residual([residual([{"type": "erf"}], [RELU])])),
 }  # fmt: skip
 
@@ -78,6 +87,7 @@ def peak_bytes(spec, items, others, precision, budget):
         tracemalloc.stop()
 
 
+@pytest.mark.filterwarnings("ignore::gramserve.errors.QuadratureWarning")
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 @pytest.mark.parametrize("pairs", [1.0, 2.5])
 @pytest.mark.parametrize("network", NETWORKS)

@@ -77,7 +77,7 @@ def test_all_faults_are_said_at_once():
         ("kernl", "unknown key; did you mean 'kernel'?"),
         ("kernel", 'must be "nngp", "ntk" or a list of both, got \'nggp\''),
         ("input.chanels", "unknown key; did you mean 'channels'?"),
-        ("input.channels", "'avg' is not known; known are mean, sum"),
+        ("input.channels", "'avg' is not known; known are all, mean, sum"),
     }
 
 
