@@ -5,7 +5,7 @@ stages between poolings, which the fast engines run.
 """
 
 from gramserve.stages.activations import averages_variances, uses_variances, variance_count
-from gramserve.stages.cone import cut_stages
+from gramserve.stages.cone import cut_stages, wraps_or_fills
 from gramserve.stages.operations import PairCost, PlaneWork, branch_depth, count_operations
 from gramserve.stages.stage import Fork, Stage, Stages, Step, flat_steps, plane_entries
 from gramserve.stages.windows import Offset, Window, Windows
@@ -28,4 +28,5 @@ __all__ = [
     "plane_entries",
     "uses_variances",
     "variance_count",
+    "wraps_or_fills",
 ]

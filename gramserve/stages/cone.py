@@ -147,7 +147,7 @@ class _Cutter:
                 ):
                     state = self._close(draft, positions, self._new_state(), layer, after)
                     draft = _Draft(state, as_pair(after), after)
-                case layers.Conv() | layers.ConvLocal() if _wraps_or_fills(layer):
+                case layers.Conv() | layers.ConvLocal() if wraps_or_fills(layer):
                     state = self._keep(draft, positions)
                     draft = _Draft(state, as_pair(after), after, self._step(layer, positions))
                 case _:
@@ -236,7 +236,19 @@ def _branch_weight(layer: layers.Residual | layers.Concat) -> float:
     return 1 / len(layer.branches) if isinstance(layer, layers.Concat) else 1.0
 
 
-def _wraps_or_fills(layer: layers.Layer) -> bool:
+def wraps_or_fills(layer: layers.Layer) -> bool:
+    """Return whether a convolution maps planes to several, or to parts of planes.
+
+    Parameters
+    ----------
+    layer : Layer
+        Any layer.
+
+    Returns
+    -------
+    bool
+        True for circular padding, and for zeros between the positions.
+    """
     return isinstance(layer, layers.Conv | layers.ConvLocal) and (
         layer.padding == "circular" or set(as_pair(layer.fill)) != {1}
     )
@@ -252,7 +264,7 @@ def _plane_strides(network: Sequence[layers.Layer], positions: Positions) -> Off
     """Return the strides of layers that map planes to planes, None where some do not."""
     down = across = 1
     for layer in network:
-        if isinstance(layer, Pool | Readout) or _wraps_or_fills(layer):
+        if isinstance(layer, Pool | Readout) or wraps_or_fills(layer):
             return None
         if isinstance(layer, layers.Residual | layers.Concat):
             if not _stays_on_plane(layer, positions):

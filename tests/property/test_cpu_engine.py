@@ -32,6 +32,13 @@ def both(spec, rows, columns, precision):
     return [(name, found[name], exact[name]) for name in spec.kernels]
 
 
+def assume_run(spec):
+    """Leave out what no plane can hold, and local layers that wrap around, but nothing else."""
+    refused = CPU.refusal(spec, "float64")
+    assert not refused or "center" in refused or "conv_local" in refused
+    assume(not refused)
+
+
 def scale_of(spec, rows, columns, name):
     """The largest self-kernel: what errors are measured against where values cancel."""
     return max(
@@ -45,6 +52,7 @@ def scale_of(spec, rows, columns, name):
 @given(networks(), st.integers(1, 5), st.integers(0, 2**32 - 1))
 def test_variances_of_any_network_agree_with_the_reference_engine(network, count, seed):
     spec, shape = network
+    assume_run(spec)
     x = np.random.default_rng(seed).normal(size=(count, *shape))
     exact = REFERENCE.variances(spec, x, "float64", memory_bytes=MEMORY)
     found = CPU.variances(spec, x, "float64", memory_bytes=MEMORY)
@@ -58,7 +66,7 @@ def test_variances_of_any_network_agree_with_the_reference_engine(network, count
 @given(networks(), st.integers(1, 5), st.integers(1, 11), st.integers(0, 2**32 - 1))
 def test_any_network_agrees_with_the_reference_engine(network, height, width, seed):
     spec, shape = network
-    assert CPU.refusal(spec, "float64") is None
+    assume_run(spec)
     draw = np.random.default_rng(seed)
     x, y = draw.normal(size=(height, *shape)), draw.normal(size=(width, *shape))
     y[0] = x[0]

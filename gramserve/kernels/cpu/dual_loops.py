@@ -5,14 +5,22 @@ from numba import njit
 from gramserve.kernels.cpu import duals
 from gramserve.kernels.cpu.lanes import JIT, fill, load, store, take
 from gramserve.kernels.cpu.tables import (
+    BELL,
     BENT,
+    DISTANCE,
     ERROR_FUNCTION,
+    ERROR_UNIT,
     EXPONENTIAL,
+    GROWTH,
+    NORMALISE,
     POWER,
     RAMP,
-    RAMP_SQUARED,
+    RAMP_POWER,
+    RIPPLED_BELL,
+    SERIES,
     SQUARE,
     STAIR,
+    WAVE,
 )
 
 
@@ -36,7 +44,7 @@ def _dual_loop(dual):
                     k, m, n = row + j * lanes, mine + j * x_step, theirs + j * y_step
                     value, slope = dual(
                         load(s, k), take(nx, m), take(ix, m), load(ny, n), load(iy, n), a, b, e, f,
-                        small, degree,
+                        small, degree, floats, place,
                     )  # fmt: skip
                     store(s, k, value)
                     store(t, k, load(t, k) * slope)
@@ -45,7 +53,7 @@ def _dual_loop(dual):
                     k, m, n = row + j * lanes, mine + j * x_step, theirs + j * y_step
                     value, _ = dual(
                         load(s, k), take(nx, m), take(ix, m), load(ny, n), load(iy, n), a, b, e, f,
-                        small, degree,
+                        small, degree, floats, place,
                     )  # fmt: skip
                     store(s, k, value)
 
@@ -55,8 +63,16 @@ def _dual_loop(dual):
 ramp_plane = _dual_loop(duals.ramp)
 bent_plane = _dual_loop(duals.bent)
 stair_plane = _dual_loop(duals.stair)
-ramp_squared_plane = _dual_loop(duals.ramp_squared)
+ramp_power_plane = _dual_loop(duals.ramp_power)
 error_function_plane = _dual_loop(duals.error_function)
+error_unit_plane = _dual_loop(duals.error_unit)
+bell_plane = _dual_loop(duals.bell)
+rippled_bell_plane = _dual_loop(duals.rippled_bell)
+wave_plane = _dual_loop(duals.wave)
+distance_plane = _dual_loop(duals.distance)
+growth_plane = _dual_loop(duals.growth)
+series_plane = _dual_loop(duals.series)
+normalise_plane = _dual_loop(duals.normalise)
 exponential_plane = _dual_loop(duals.exponential_of_cosine)
 power_plane = _dual_loop(duals.power_of_cosine)
 square_plane = _dual_loop(duals.square)
@@ -71,10 +87,26 @@ def take_dual(kind, *plane):
         bent_plane(*plane)
     elif kind == STAIR:
         stair_plane(*plane)
-    elif kind == RAMP_SQUARED:
-        ramp_squared_plane(*plane)
+    elif kind == RAMP_POWER:
+        ramp_power_plane(*plane)
     elif kind == ERROR_FUNCTION:
         error_function_plane(*plane)
+    elif kind == ERROR_UNIT:
+        error_unit_plane(*plane)
+    elif kind == BELL:
+        bell_plane(*plane)
+    elif kind == RIPPLED_BELL:
+        rippled_bell_plane(*plane)
+    elif kind == WAVE:
+        wave_plane(*plane)
+    elif kind == DISTANCE:
+        distance_plane(*plane)
+    elif kind == GROWTH:
+        growth_plane(*plane)
+    elif kind == SERIES:
+        series_plane(*plane)
+    elif kind == NORMALISE:
+        normalise_plane(*plane)
     elif kind == EXPONENTIAL:
         exponential_plane(*plane)
     elif kind == POWER:

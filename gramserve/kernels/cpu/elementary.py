@@ -9,10 +9,11 @@ where ``Q`` and ``R`` are smooth on [0, 1]. Likewise ``asin(y) = y + y z P(z)`` 
 up to 1/4, and ``exp(v) = 2^k E(v - k log 2)``. All four are replaced by the polynomials that
 interpolate them at Chebyshev nodes: for float32 of degree 5, 6, 4 and 5 with errors of 5e-8
 (Q, times u^(3/2)), 7e-8 (R, times u^(1/2)), 7e-8 (P, times y z <= 1/8) and 8e-8, for float64 of
-degree 15, 17, 11 and 11 with errors of at most 3e-16.
+degree 15, 17, 11 and 11 with errors of at most 3e-16. ``(1 - exp(-v)) / v`` up to 0.36 is taken
+likewise (2e-10, 1e-16), and sinh and cosh up to 1/4 by their Taylor series.
 """
 
-from math import log, pi
+from math import inf, log, pi
 from typing import Any
 
 from numba import njit, types
@@ -82,6 +83,30 @@ _E = {
     ),
 }  # fmt: skip
 
+_N = {
+    types.float32: (
+        0.9999999998155568, -0.49999996308795386, 0.16666546651845107, -0.041652345987567736,
+        0.008255616041445736, -0.0011916411817301565,
+    ),
+    types.float64: (
+        1.0, -0.5, 0.16666666666666557, -0.04166666666663062, 0.008333333332646124,
+        -0.001388888880051368, 0.00019841262066406897, -2.480113117399273e-05,
+        2.7540009513719855e-06, -2.715122917822724e-07, 1.9685452851060783e-08,
+        1.0438872407569649e-09,
+    ),
+}  # fmt: skip
+_SINH = {
+    types.float32: (1.0, 1 / 6, 1 / 120, 1 / 5040),
+    types.float64: (1.0, 1 / 6, 1 / 120, 1 / 5040, 1 / 362880, 1 / 39916800),
+}
+_COSH = {
+    types.float32: (1.0, 1 / 2, 1 / 24, 1 / 720),
+    types.float64: (1.0, 1 / 2, 1 / 24, 1 / 720, 1 / 40320, 1 / 3628800, 1 / 479001600),
+}
+
+_LARGEST = {types.float32: 88.0, types.float64: 709.0}
+"""Beyond which exp leaves the numbers."""
+
 _SMALLEST = {types.float32: -87.3, types.float64: -708.3}
 """Where exp leaves the normal numbers."""
 
@@ -90,6 +115,9 @@ q_of = polynomial(_Q)
 r_of = polynomial(_R)
 _p_of = polynomial(_P)
 _e_of = polynomial(_E)
+_n_of = polynomial(_N)
+_sinh_of = polynomial(_SINH)
+_cosh_of = polynomial(_COSH)
 
 
 @njit(**JIT)
@@ -123,6 +151,42 @@ def _choose_exponential(v: Any) -> Any:
         return times_power_of_two(_e_of(rest), power)
 
     return compute
+
+
+def bounded_exponential(v: Any) -> Any:
+    """Return ``exp(v)``, infinity where that is no number of the dtype."""
+    raise NotImplementedError
+
+
+@overload(bounded_exponential, strict=False)
+def _choose_bounded_exponential(v: Any) -> Any:
+    if not isinstance(v, Lanes):
+        return None
+    largest = _LARGEST[v.scalar]
+
+    def compute(v):  # type: ignore[no-untyped-def]
+        most = spread(v, largest)
+        value = exponential(where_less(v, most, v, most))
+        # What is not a number is not below the largest either.
+        return where_less(v, most, value, v * spread(v, inf))
+
+    return compute
+
+
+@njit(**JIT)
+def decay(v):  # type: ignore[no-untyped-def]
+    """Return ``exp(-v)`` and ``1 - exp(-v)`` of ``v`` from 0 on, both exact to rounding."""
+    value = exponential(spread(v, 0.0) - v)
+    near = spread(v, 0.36)
+    inside = where_less(v, near, v, near)
+    return value, where_less(v, near, inside * _n_of(inside), 1.0 - value)
+
+
+@njit(**JIT)
+def hyperbolic(t):  # type: ignore[no-untyped-def]
+    """Return ``sinh(t)`` and ``cosh(t)`` of ``t`` in [-1/4, 1/4]."""
+    z = t * t
+    return t * _sinh_of(z), _cosh_of(z)
 
 
 @njit(**JIT)

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gramserve.errors import NonFiniteKernelError
-from gramserve.kernels.cpu.program import find_unsupported, write_program
+from gramserve.kernels.cpu.activations import find_unsupported
+from gramserve.kernels.cpu.program import write_program
 from gramserve.kernels.cpu.run import (
     VECTOR_BYTES,
     Block,

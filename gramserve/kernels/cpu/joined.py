@@ -183,7 +183,7 @@ def _joined_loop(dual):
                 left, here, t_left, t_here = here, right, t_here, t_right
                 value, slope = dual(
                     total, take(nx, mine + j), take(ix, mine + j), load(ny, theirs + k),
-                    load(iy, theirs + k), a, b, e, f, small, degree,
+                    load(iy, theirs + k), a, b, e, f, small, degree, floats, place,
                 )  # fmt: skip
                 store(s, middle - row + k, value)
                 store(t, middle - row + k, tangent * slope)

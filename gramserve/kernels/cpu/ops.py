@@ -18,16 +18,19 @@ from gramserve.kernels.cpu.planes import (
     copy,
     mark_plane,
     project_plane,
+    record_mean,
     record_plane,
     scale,
 )
 from gramserve.kernels.cpu.tables import (
+    ALONE,
     CONV,
     CONV_IN_PLACE,
     EXPONENTIAL,
     FORK,
     JOIN,
     NEXT,
+    NORMALISE,
     PROJECT,
     SCALE,
     SQUARE,
@@ -160,6 +163,11 @@ def run_ops(
             scale(s, at, count, floats[place], floats[place + 1], lanes)
             if ntk and has_tangent:
                 scale(t, at, count, floats[place], none, lanes)
+        elif kind == ALONE:
+            if a != 0 or b != 0:
+                clear(s, at, count, lanes)
+                if ntk and has_tangent:
+                    clear(t, at, count, lanes)
         elif kind == FORK:
             if ntk and not has_tangent:
                 clear(t, at, count, lanes)
@@ -219,7 +227,14 @@ def run_ops(
                     ntk and has_tangent,
                 )  # fmt: skip
                 continue
-            if kind != SQUARE:
+            if kind == NORMALISE and op[17] == 1:
+                # One variance for all positions: their mean.
+                x_pitch, x_step, y_pitch, y_step = origin, origin, origin, origin
+                x_at = op[16] - first_variance
+                y_at = x_at
+                if records and a == 0 and b == 0:
+                    record_mean(s, at, count, q, ny, iy, x_at, lanes)
+            elif kind != SQUARE:
                 if records and a == 0 and b == 0:
                     record_plane(s, at, count, q, ny, iy, x_at, lanes)
                 if is_marked:

@@ -131,7 +131,21 @@ def record_plane(s, at, count, q, n, i, to, lanes):
     for j in range(count):
         place = (to + j) * lanes
         value = load(s, at + j * lanes)
+        value = where_less(value, zero, zero, value)
         store(q, place, value)
-        value = root(where_less(zero, value, value, zero))
+        value = root(value)
         store(n, place, value)
         store(i, place, where_less(zero, value, one / where_less(zero, value, value, one), zero))
+
+
+@njit(**JIT)
+def record_mean(s, at, count, q, n, i, to, lanes):
+    """Keep the mean of a plane of offset (0, 0), its root and the inverse."""
+    total, zero, one = fill(s, 0.0), fill(s, 0.0), fill(s, 1.0)
+    for j in range(count):
+        value = load(s, at + j * lanes)
+        total = total + where_less(zero, value, value, zero)
+    store(q, to * lanes, total / count)
+    value = root(total / count)
+    store(n, to * lanes, value)
+    store(i, to * lanes, where_less(zero, value, one / where_less(zero, value, value, one), zero))

@@ -1,20 +1,20 @@
 """Networks written as the tables of :mod:`gramserve.kernels.cpu.tables`."""
 
-from collections.abc import Iterable, Sequence
-from math import pi, prod
+from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gramserve.kernels.convolution import patch_scale
+from gramserve.kernels.cpu.activations import describe_dual
 from gramserve.kernels.cpu.states import place_states, read_planes, state_positions
 from gramserve.kernels.cpu.tables import (
     ADD_UP,
-    BENT,
+    ALONE,
     CONV,
     CONV_IN_PLACE,
-    ERROR_FUNCTION,
     EXPONENTIAL,
     FORK,
     JOIN,
@@ -22,97 +22,28 @@ from gramserve.kernels.cpu.tables import (
     NEXT,
     OP_COLUMNS,
     POOL,
-    POWER,
     PROJECT,
     RAMP,
-    RAMP_SQUARED,
     SCALE,
-    SQUARE,
     STAGE_COLUMNS,
-    STAIR,
     Program,
 )
 from gramserve.kernels.inputs import input_scale, input_width
 from gramserve.kernels.pooling import axis_weights
 from gramserve.spec import KernelSpec, layers
-from gramserve.stages import Fork, Offset, Stage, Stages, Step, cut_stages, plane_entries
+from gramserve.stages import (
+    Fork,
+    Offset,
+    Stage,
+    Stages,
+    Step,
+    averages_variances,
+    cut_stages,
+    plane_entries,
+)
 
 _LARGEST_SINGLE = 1e38
 """Above that, a number is not one of float32."""
-
-LARGEST_EXPONENT = 80.0
-"""Of which the exponential of vectors is taken."""
-
-_DUALS = (
-    layers.Relu, layers.LeakyRelu, layers.AbRelu, layers.Abs, layers.ArcCosine, layers.Erf,
-    layers.ExpNormalized, layers.Power, layers.Square,
-)  # fmt: skip
-_RUNS = (
-    *_DUALS, layers.Conv, layers.Dense, layers.Linear, layers.Identity, layers.AvgPool,
-    layers.SumPool, layers.CknPool, layers.GlobalAvgPool, layers.GlobalSumPool, layers.Flatten,
-    layers.Residual, layers.Concat,
-)  # fmt: skip
-
-
-def find_unsupported(network: Iterable[layers.Layer], where: str = "layers") -> str | None:
-    """Return why a network has no program, or None.
-
-    Parameters
-    ----------
-    network : iterable of Layer
-        The layers of a normalised spec.
-    where : str
-        Their place in the spec.
-
-    Returns
-    -------
-    str or None
-        Names the layer.
-    """
-    for index, layer in enumerate(network):
-        here = f"{where}[{index}]"
-        if not isinstance(layer, _RUNS):
-            return f"{here} ({layer.type}) has no vectorised dual yet"
-        if isinstance(layer, layers.ArcCosine) and layer.order > 2:
-            return f"{here} (arc_cosine) of order {layer.order} has no vectorised dual yet"
-        if isinstance(layer, layers.ExpNormalized) and (
-            layer.gamma * layer.shift + abs(layer.gamma) > LARGEST_EXPONENT
-        ):
-            return f"{here} (exp_normalized) takes exp of more than {LARGEST_EXPONENT:g}"
-        if isinstance(layer, layers.Residual | layers.Concat):
-            for number, branch in enumerate(layer.branches):
-                found = find_unsupported(branch, f"{here}.branches[{number}]")
-                if found:
-                    return found
-    return None
-
-
-def _dual(layer: layers.Layer) -> tuple[int, tuple[float, ...], int]:  # noqa: PLR0911
-    """Return kind, numbers and degree of an activation."""
-    match layer:
-        case layers.Relu():
-            return RAMP, (1.0 if layer.normalized else 0.5,), 0
-        case layers.ArcCosine():
-            kinds = (STAIR, RAMP, RAMP_SQUARED)
-            return kinds[layer.order], (1.0 if layer.normalized else 0.5,), 0
-        case layers.LeakyRelu():
-            return BENT, _bend(layer.alpha, 1.0), 0
-        case layers.AbRelu():
-            return BENT, _bend(layer.a, layer.b), 0
-        case layers.Abs():
-            return BENT, _bend(-1.0, 1.0), 0
-        case layers.Erf():
-            a, b = 2 * layer.a**2 / pi, 2 * layer.b**2
-            return ERROR_FUNCTION, (a, b, layer.c**2, a * b), 0
-        case layers.ExpNormalized():
-            return EXPONENTIAL, (layer.gamma, layer.gamma * layer.shift), 0
-        case layers.Power():
-            return POWER, (float(layer.degree),), layer.degree
-    return SQUARE, (), 0
-
-
-def _bend(negative: float, positive: float) -> tuple[float, float]:
-    return (negative - positive) ** 2 / 2, negative * positive
 
 
 class _Writer:
@@ -169,15 +100,20 @@ class _Writer:
         self.largest_plane = max(self.largest_plane, prod(step.before), prod(step.after))
         self.widest = max(self.widest, step.before[1], step.after[1])
         match layer:
+            case layers.ConvLocal():
+                self.add_convolution(step)
+                self.add_op(ALONE)
             case layers.Conv() | layers.Dense():
                 self.add_convolution(step)
             case layers.Linear():
                 self.add_op(SCALE, {14: self.keep(layer.factor, 0.0)})
             case _:
-                kind, numbers, degree = _dual(layer)
+                kind, numbers, degree = describe_dual(layer)
                 if kind in {RAMP, EXPONENTIAL}:
                     self._join_to_convolution(step, kind, numbers[0])
-                numbers = (*numbers, 0.0, 0.0, 0.0, 0.0)[:4]
+                numbers = (*numbers, *[0.0] * (4 - len(numbers)))
+                if averages_variances(layer) and step.before != (1, 1):
+                    degree = 1
                 variance = step.variance or 0
                 where = {12: step.before[0], 13: step.before[1], 16: variance}
                 self.add_op(kind, where | {14: self.keep(*numbers), 17: degree})
@@ -200,8 +136,10 @@ class _Writer:
 
     def add_convolution(self, step: Step) -> None:
         layer, (down, across) = step.layer, step.windows
-        assert isinstance(layer, layers.Conv | layers.Dense)  # noqa: S101 - its caller looked
-        factor = layer.w_std**2 * (patch_scale(layer) if isinstance(layer, layers.Conv) else 1)
+        assert isinstance(layer, layers.Conv | layers.ConvLocal | layers.Dense)  # noqa: S101
+        factor = layer.w_std**2
+        if not isinstance(layer, layers.Dense):
+            factor *= patch_scale(layer)
         windows = {
             column: getattr(window, name)
             for place, name in enumerate(("size", "stride", "dilation", "low", "fill"))
@@ -323,7 +261,7 @@ def write_program(
     Parameters
     ----------
     spec : KernelSpec
-        A kernel for which :func:`find_unsupported` is None.
+        A kernel for which :func:`gramserve.kernels.cpu.activations.find_unsupported` is None.
     item_shape : sequence of int
         Shape of one item.
     variances : int

@@ -4,8 +4,10 @@ Columns of ``ops``: kind; of a convolution taps, strides, dilations, low padding
 both axes (1 to 10), whether it trains (11), positions after it (12, 13), whether the next op can
 be done along with it (15), of a front whether it wraps around and its paddings (15 to 17), which
 its other columns then leave out; of a dual its positions (12, 13), where its variances begin (16)
-and its degree (17); of a fork its depth (16) and whether the branch that ends is the first (17).
-Column 14 is where the numbers of an op are among ``floats``.
+and its degree, or of a normalisation whether one variance serves all positions (17); of a fork
+its depth (16) and whether the branch that ends is the first (17). Column 14 is where the numbers
+of an op are among ``floats``. ``ALONE`` keeps what different positions share, which is nothing:
+planes of offset (0, 0) alone.
 
 Columns of ``stages``: first and last op (0, 1), positions at the start and at the end (2 to 5),
 strides (6, 7), first and last plane (8, 9), table of the planes it reads, -1 for the items (10),
@@ -23,9 +25,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 (
-    SCALE, CONV, CONV_IN_PLACE, PROJECT, FORK, NEXT, JOIN, RAMP, BENT, STAIR, RAMP_SQUARED,
-    ERROR_FUNCTION, EXPONENTIAL, POWER, SQUARE,
-) = range(15)  # fmt: skip
+    SCALE, CONV, CONV_IN_PLACE, ALONE, PROJECT, FORK, NEXT, JOIN, RAMP, BENT, STAIR, RAMP_POWER,
+    ERROR_FUNCTION, ERROR_UNIT, BELL, RIPPLED_BELL, WAVE, DISTANCE, GROWTH, SERIES, NORMALISE,
+    EXPONENTIAL, POWER, SQUARE,
+) = range(24)  # fmt: skip
 """Kinds of ops."""
 
 KEEP, POOL, ADD_UP, BLOCK = range(4)

@@ -37,27 +37,41 @@ def _near(inner: float, moments: Moments) -> Array:
     return xp.sqrt(1 + inner * (moments.row_variance + moments.column_variance))
 
 
+def erf_numbers(layer: layers.Erf | layers.SigmoidLike) -> tuple[float, float, float]:
+    """Return ``2 a^2 / pi``, ``i = 2 b^2`` and ``c^2``.
+
+    Parameters
+    ----------
+    layer : Erf or SigmoidLike
+        A ``sigmoid_like`` is ``erf`` with ``a = c = 1/2``.
+
+    Returns
+    -------
+    tuple of float
+        Factor of the angle, factor of covariances, constant.
+    """
+    a, b, c = 0.5, 1 / SIGMOID_WIDTH, 0.5
+    if isinstance(layer, layers.Erf):
+        a, b, c = layer.a, layer.b, layer.c
+    return 2 * a**2 / pi, 2 * b**2, c**2
+
+
 def erf(layer: layers.Erf | layers.SigmoidLike, moments: Moments, *, slope: bool) -> Dual:
     """Return ``(2 a^2 / pi) asin(i S / sqrt((1 + i q)(1 + i q'))) + c^2``, ``i = 2 b^2``.
 
     The arc sine is that of the triangle with the legs ``i S`` and
     ``sqrt((1 + i q)(1 + i q') - (i S)^2)``. The constant ``c`` adds no mixed term, since the error
-    function is odd. A ``sigmoid_like`` is ``erf`` with ``a = c = 1/2``.
+    function is odd.
     """
     xp = namespace_of(moments.covariance)
-    a, b, c = (
-        (layer.a, layer.b, layer.c)
-        if isinstance(layer, layers.Erf)
-        else (0.5, 1 / SIGMOID_WIDTH, 0.5)
-    )
-    inner = 2 * b**2
+    height, inner, shift = erf_numbers(layer)
     leg = _across(inner, moments)
     xp.hypot(leg, _near(inner, moments), out=leg)
     value = inner * moments.covariance
     xp.arctan2(value, leg, out=value)
-    value *= 2 * a**2 / pi
-    value += c**2
-    return value, (4 * a**2 * b**2 / pi) / leg if slope else None
+    value *= height
+    value += shift
+    return value, (height * inner) / leg if slope else None
 
 
 def gelu(layer: layers.Gelu, moments: Moments, *, slope: bool) -> Dual:  # noqa: ARG001

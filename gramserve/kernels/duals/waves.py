@@ -19,17 +19,31 @@ from gramserve.kernels.moments import Moments
 from gramserve.spec import layers
 
 
+def wave_shares(layer: layers.Sin | layers.Cos) -> tuple[float, float]:
+    """Return the shares of the hyperbolic cosine and sine, ``sin^2 c`` and ``cos^2 c``.
+
+    Parameters
+    ----------
+    layer : Sin or Cos
+        A cosine is a sine a quarter ahead.
+
+    Returns
+    -------
+    tuple of float
+        Their sum is 1.
+    """
+    even, odd = sine(layer.c) ** 2, cosine(layer.c) ** 2
+    return (odd, even) if isinstance(layer, layers.Cos) else (even, odd)
+
+
 def wave(layer: layers.Sin | layers.Cos, moments: Moments, *, slope: bool) -> Dual:
     """Return the dual of ``a sin(b z + c)`` or ``a cos(b z + c)``.
 
     ``k = a^2 exp(-b^2 (q + q') / 2) (sin^2 c cosh(b^2 S) + cos^2 c sinh(b^2 S))``, the derivative
-    dual with hyperbolic sine and cosine exchanged and times ``b^2``. A cosine is a sine a quarter
-    ahead.
+    dual with hyperbolic sine and cosine exchanged and times ``b^2``.
     """
     xp = namespace_of(moments.covariance)
-    even, odd = sine(layer.c) ** 2, cosine(layer.c) ** 2
-    if isinstance(layer, layers.Cos):
-        even, odd = odd, even
+    even, odd = wave_shares(layer)
     square = layer.b**2
     size = xp.abs(moments.covariance)
     apart = moments.row_variance + moments.column_variance - 2 * size
