@@ -3,6 +3,12 @@
 Pure functions of arrays; no files, no network. Needs NumPy, SciPy, Numba and the spec room.
 """
 
+from gramserve.kernels.derivatives import (
+    check_differentiable,
+    differentiate_in_pieces,
+    differentiate_kernel,
+    pair_bytes,
+)
 from gramserve.kernels.engine import ENGINES, Engine, choose_engine, describe_engines, warm_engines
 from gramserve.kernels.items import Items, check_dtype, check_items
 from gramserve.kernels.precision import result_dtype
@@ -13,10 +19,14 @@ __all__ = [
     "Engine",
     "Items",
     "ReferenceEngine",
+    "check_differentiable",
     "check_dtype",
     "check_items",
     "choose_engine",
     "describe_engines",
+    "differentiate_in_pieces",
+    "differentiate_kernel",
+    "pair_bytes",
     "result_dtype",
     "warm_engines",
 ]
