@@ -11,10 +11,19 @@ Rasmussen and Williams, "Gaussian Processes for Machine Learning", 2006, section
 """
 
 from gramserve.kernels.derivatives.differentiate import (
+    PIECE_BYTES,
     differentiate_in_pieces,
     differentiate_kernel,
     pair_bytes,
 )
 from gramserve.kernels.derivatives.duals import check_differentiable
+from gramserve.kernels.derivatives.expand import Directions
 
-__all__ = ["check_differentiable", "differentiate_in_pieces", "differentiate_kernel", "pair_bytes"]
+__all__ = [
+    "PIECE_BYTES",
+    "Directions",
+    "check_differentiable",
+    "differentiate_in_pieces",
+    "differentiate_kernel",
+    "pair_bytes",
+]

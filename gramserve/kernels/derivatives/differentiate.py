@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from gramserve.errors import NonFiniteKernelError
 from gramserve.kernels.derivatives.duals import check_differentiable
-from gramserve.kernels.derivatives.expand import Expansion
+from gramserve.kernels.derivatives.expand import Directions, Expansion
 from gramserve.kernels.derivatives.jet import Jet
 from gramserve.kernels.derivatives.walk import NAMES, PairState, Walk
 from gramserve.spec import KernelName, KernelSpec
@@ -42,8 +42,9 @@ def pair_bytes(derivative: Derivative, length: int, *, contracted: bool = False)
     """
     if contracted:
         return 8 * _NUMBERS_OF_A_PAIR
+    components = length if sum(derivative_order(derivative)) == 1 else length * length
     factors = 4 * length
-    return 8 * (_NUMBERS_OF_A_PAIR + factors + length ** sum(derivative_order(derivative)))
+    return 8 * (_NUMBERS_OF_A_PAIR + factors + components)
 
 
 def differentiate_kernel(
@@ -53,7 +54,7 @@ def differentiate_kernel(
     derivative: Derivative,
     kernel: KernelName,
     *,
-    along: tuple[Array, ...] = (),
+    along: Directions | None = None,
 ) -> Array:
     """Return a derivative of the kernel of every row item with every column item.
 
@@ -69,9 +70,8 @@ def differentiate_kernel(
         Which; "dxdx2" is the covariance of the gradients of the random network.
     kernel : {"nngp", "ntk"}
         Of which of the network's kernels.
-    along : tuple of ndarray, optional
-        Directions, (n, D) for the row items or (m, D) for the column items of "dx2"; two arrays
-        for "dxdx2".
+    along : Directions, optional
+        Of the items that it is differentiated by: the derivative is multiplied with them.
 
     Returns
     -------
@@ -102,7 +102,7 @@ def differentiate_kernel(
         state = _begin(rows, columns, derivative, scale)
         value, lost = Walk(derivative, kernel).run(spec.layers, state)
         expansion = Expansion(derivative, value, rows, columns)
-        result = expansion.along(*along) if along else expansion.full()
+        result = expansion.full() if along is None else expansion.along(along)
         result[lost] = 0.0  # whatever came out
     if not np.isfinite(result).all():
         pair = [int(place) for place in np.argwhere(~np.isfinite(result))[0, :2]]

@@ -9,7 +9,7 @@
 """
 
 from dataclasses import dataclass
-from typing import cast
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,20 @@ from gramserve.kernels.derivatives.jet import Jet
 from gramserve.spec.derivative import Derivative, derivative_shape
 
 Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Directions:
+    """One direction for every item that a kernel is differentiated by."""
+
+    rows: Array | None = None
+    """u, (n, D); None for "dx2"."""
+    columns: Array | None = None
+    """u', (m, D); None for "dx" and "dxdx"."""
+
+    def of_rows(self, run: slice) -> Self:
+        """Return those of some row items and of all column items."""
+        return type(self)(None if self.rows is None else self.rows[run], self.columns)
 
 
 @dataclass(frozen=True)
@@ -61,9 +75,9 @@ class Expansion:
         for name in ("s", "r", "t", "ss", "sr", "st", "rr", "rt"):
             part.setdefault(name, np.zeros((1, 1, 1)))
         if self.derivative == "dx":
-            return cast(Array, part["s"] * y + 2 * part["r"] * x)
+            return part["s"] * y + 2 * part["r"] * x
         if self.derivative == "dx2":
-            return cast(Array, part["s"] * x + 2 * part["t"] * y)
+            return part["s"] * x + 2 * part["t"] * y
         right = np.empty((*shape[:2], 2, shape[2]))
         if self.derivative == "dxdx2":
             diagonal = self._part("s")
@@ -75,46 +89,46 @@ class Expansion:
             right[:, :, 1] = 2 * (part["sr"] * y + 2 * part["rr"] * x)
         left = np.empty((*shape[:3], 2))
         left[..., 0], left[..., 1] = y, x
-        result = np.matmul(left, right)
+        result: Array = np.matmul(left, right)
         components = np.arange(shape[2])
         result[:, :, components, components] += diagonal[..., None]
         return result
 
-    def along(self, first: Array, second: Array | None = None) -> Array:
+    def along(self, directions: Directions) -> Array:
         """Return the derivative along given directions, without ever expanding it.
 
         Parameters
         ----------
-        first : ndarray, (n, D) or (m, D)
-            u, one direction for every item that is differentiated by: row items, or column
-            items for "dx2".
-        second : ndarray, (m, D), optional
-            u', for "dxdx2": directions of the column items.
+        directions : Directions
+            Of the items that are differentiated by.
 
         Returns
         -------
         ndarray, (n, m)
-            ``u . dk/dx``, ``u . dk/dx'``, ``u (d2k/dx dx'^T) u'`` or ``u (d2k/dx dx^T) u``.
+            ``u . dk/dx``, ``u' . dk/dx'``, ``u (d2k/dx dx'^T) u'`` or ``u (d2k/dx dx^T) u``.
             Temporary memory: some n m numbers.
         """
-        part = self._part
-        if self.derivative == "dx2":
-            inner = np.sum(first * self.columns, axis=1)
-            return cast(Array, part("s") * (self.rows @ first.T) + 2 * part("t") * inner)
+        part, first, second = self._part, directions.rows, directions.columns
+        result: Array
+        if second is not None:
+            back = self.rows @ second.T
+            theirs = np.sum(second * self.columns, axis=1)
+            if first is None:
+                result = part("s") * back + 2 * part("t") * theirs
+                return result
+        if first is None:
+            msg = "no directions"
+            raise ValueError(msg)
         own = np.sum(first * self.rows, axis=1)[:, None]
         across = first @ self.columns.T
-        if self.derivative == "dx":
-            return cast(Array, part("s") * across + 2 * part("r") * own)
-        if self.derivative == "dxdx":
+        if second is not None:
+            result = part("s") * (first @ second.T)
+            result += across * (part("ss") * back + 2 * part("st") * theirs)
+            result += 2 * own * (part("sr") * back + 2 * part("rt") * theirs)
+        elif self.derivative == "dx":
+            result = part("s") * across + 2 * part("r") * own
+        else:
             squares = np.sum(first * first, axis=1)[:, None]
             result = 2 * part("r") * squares + part("ss") * across**2
-            return cast(Array, result + 4 * own * (part("sr") * across + part("rr") * own))
-        if second is None:
-            msg = "the derivative by x and x' needs directions of both"
-            raise ValueError(msg)
-        back = self.rows @ second.T
-        theirs = np.sum(second * self.columns, axis=1)
-        result = part("s") * (first @ second.T)
-        result += across * (part("ss") * back + 2 * part("st") * theirs)
-        result += 2 * own * (part("sr") * back + 2 * part("rt") * theirs)
-        return cast(Array, result)
+            result += 4 * own * (part("sr") * across + part("rr") * own)
+        return result

@@ -82,7 +82,7 @@ class Jet:
             total.add_product(name, self.parts.get(name), other.value)
             total.add_product(name, self.value, other.parts.get(name))
             if len(name) == 2:
-                for first, second in (name, name[::-1]):
+                for first, second in ((name[0], name[1]), (name[1], name[0])):
                     total.add_product(name, self.parts.get(first), other.parts.get(second))
         return Jet(self.value * other.value, total.parts)
 

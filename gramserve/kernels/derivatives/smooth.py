@@ -27,9 +27,7 @@ def _leg_squared(pairs: Pairs, i: float) -> Array:
     return square
 
 
-def _inverse_leg(
-    pairs: Pairs, i: float, power: int, names: tuple[str, ...]
-) -> Jet:
+def _inverse_leg(pairs: Pairs, i: float, power: int, names: tuple[str, ...]) -> Jet:
     """Return ``L^-power``, as a function of ``L^2``."""
     square = _leg_squared(pairs, i)
     base = build(
@@ -72,7 +70,11 @@ class ErfDual:
                 "sr": lambda: -scale * i * i * column / (2 * cube),
                 "st": lambda: -scale * i * i * row / (2 * cube),
                 "rr": lambda: (
-                    scale * i**3 * pairs.covariance * (1 / (row * leg) + column / (2 * cube)) / (2 * row)
+                    scale
+                    * i**3
+                    * pairs.covariance
+                    * (1 / (row * leg) + column / (2 * cube))
+                    / (2 * row)
                 ),
                 "rt": lambda: scale * i**3 * pairs.covariance / (4 * cube),
             },
@@ -145,9 +147,7 @@ class ExponentialDual:
     def variance(self, q: Array) -> tuple[Array, Array, Array]:
         """Return the dual of a variance, and its first and second derivative."""
         rates = [grow - 2 * decay for _, grow, decay in self.terms]
-        values = [
-            term[0] * np.exp(rate * q) for term, rate in zip(self.terms, rates, strict=True)
-        ]
+        values = [term[0] * np.exp(rate * q) for term, rate in zip(self.terms, rates, strict=True)]
         return (
             sum(values, np.zeros_like(q)),
             sum((r * v for r, v in zip(rates, values, strict=True)), np.zeros_like(q)),
@@ -168,12 +168,12 @@ def wave(layer: layers.Sin | layers.Cos) -> ExponentialDual:
 class SquareDual:
     """``S^2``; the derivative dual is ``2 S``."""
 
-    def expand(self, pairs: Pairs, names: tuple[str, ...]) -> Jet:  # noqa: ARG002
+    def expand(self, pairs: Pairs, names: tuple[str, ...]) -> Jet:
         """Return the dual and its derivatives in ``S``."""
         formulas = {"s": lambda: 2 * pairs.covariance, "ss": lambda: np.array(2.0)}
         return build(pairs.covariance**2, formulas, names)
 
-    def slope(self, pairs: Pairs, names: tuple[str, ...]) -> Jet:  # noqa: ARG002
+    def slope(self, pairs: Pairs, names: tuple[str, ...]) -> Jet:
         """Return the derivative dual."""
         return build(2 * pairs.covariance, {"s": lambda: np.array(2.0)}, names)
 

@@ -63,7 +63,9 @@ class Walk:
         self._orders = derivative_order(derivative)
         self._ntk = kernel == "ntk"
 
-    def run(self, network: Sequence[layers.Layer], state: PairState) -> tuple[Jet, NDArray[np.bool_]]:
+    def run(
+        self, network: Sequence[layers.Layer], state: PairState
+    ) -> tuple[Jet, NDArray[np.bool_]]:
         """Return the kernel and where its derivative does not exist.
 
         Parameters
