@@ -263,7 +263,7 @@ class Gram:
             if values.ndim != 2:
                 msg = f"derivatives are taken of vectors (n, D), x_new has shape {values.shape}"
                 raise ShapeError(msg, errors=[{"loc": "items", "message": msg}])
-            shape = derivative_shape(derivative, *shape, values.shape[1])
+            shape = derivative_shape(derivative, len(values), self.shape[1], values.shape[1])
             dtype = np.dtype(np.float64)
         answer_bytes = prod(shape[1:]) * dtype.itemsize
         per_item = max(values.nbytes // len(values), answer_bytes, 1)

@@ -97,9 +97,8 @@ def differentiate_kernel(
     kernel's size.
     """
     check_differentiable(spec)
-    scale = 1 / rows.shape[1] if spec.input.channels == "mean" else 1.0
     with np.errstate(all="ignore"):  # what is not finite is reported below
-        state = _begin(rows, columns, derivative, scale)
+        state = begin(spec, rows, columns, derivative)
         value, lost = Walk(derivative, kernel).run(spec.layers, state)
         expansion = Expansion(derivative, value, rows, columns)
         result = expansion.full() if along is None else expansion.along(along)
@@ -153,28 +152,37 @@ def differentiate_in_pieces(
         yield differentiate_kernel(spec, run, columns, derivative, kernel)
 
 
-def _begin(rows: Array, columns: Array, derivative: Derivative, scale: float) -> PairState:
-    names = NAMES[derivative]
+def begin(spec: KernelSpec, rows: Array, columns: Array, derivative: Derivative) -> PairState:
+    """Return the state before the first layer.
+
+    Parameters
+    ----------
+    spec : KernelSpec
+        Its input decides the scale.
+    rows, columns : ndarray of float64, (n, D) and (m, D)
+        The items.
+    derivative : {"dx", "dx2", "dxdx2", "dxdx"}
+        What is going to be asked for.
+
+    Returns
+    -------
+    PairState
+        ``S = a x.x'``, ``q = a x.x``, ``q' = a x'.x'``.
+    """
+    scale = 1 / rows.shape[1] if spec.input.channels == "mean" else 1.0
     covariance = rows @ columns.T
     own = np.einsum("id,id->i", rows, rows)[:, None]
     theirs = np.einsum("id,id->i", columns, columns)[None]
     # A product of matrices sums in another order; equal items have an angle of exactly 0.
     same = _equal(rows, columns)
     covariance[same] = np.broadcast_to(own, covariance.shape)[same]
-    first = {"s": np.ones((1, 1))}
-    state = PairState(
-        Jet(covariance, first),
-        Jet(own, {"r": np.ones((1, 1))} if "r" in names else {}),
-        Jet(theirs, {"t": np.ones((1, 1))} if "t" in names else {}),
+    first = {name: {name: np.full((1, 1), scale)} for name in NAMES[derivative]}
+    return PairState(
+        Jet(scale * covariance, first["s"]),
+        Jet(scale * own, first.get("r", {})),
+        Jet(scale * theirs, first.get("t", {})),
         None,
         np.zeros(covariance.shape, bool),
-    )
-    return PairState(
-        state.covariance.affine(scale),
-        state.rows.affine(scale),
-        state.columns.affine(scale),
-        None,
-        state.lost,
     )
 
 
