@@ -12,7 +12,12 @@ from numpy.typing import NDArray
 from starlette.responses import JSONResponse, Response
 
 from gramserve.errors import QuotaError
-from gramserve.kernels import check_differentiable, check_items, differentiate_in_pieces
+from gramserve.kernels import (
+    PIECE_BYTES,
+    check_differentiable,
+    check_items,
+    differentiate_in_pieces,
+)
 from gramserve.rows import encode
 from gramserve.service.background import run_in_daemon
 from gramserve.service.formats import (
@@ -87,7 +92,9 @@ async def respond_with_derivative(
 
     def pieces() -> Iterator[NDArray[np.float64]]:
         columns = DatasetStore(state.layout.datasets).read(digest).astype(np.float64)
-        yield from differentiate_in_pieces(spec, rows, columns, derivative, spec.kernels[0])
+        yield from differentiate_in_pieces(
+            spec, rows, columns, derivative, spec.kernels[0], piece_bytes=PIECE_BYTES
+        )
 
     if int(np.prod(shape, dtype=object)) * _DTYPE.itemsize <= _WHOLE_BYTES:
         values = await run_in_daemon(lambda: np.concatenate(list(pieces())), "derivative")

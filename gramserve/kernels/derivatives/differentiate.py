@@ -174,8 +174,12 @@ def begin(spec: KernelSpec, rows: Array, columns: Array, derivative: Derivative)
     own = np.einsum("id,id->i", rows, rows)[:, None]
     theirs = np.einsum("id,id->i", columns, columns)[None]
     # A product of matrices sums in another order; equal items have an angle of exactly 0.
-    same = _equal(rows, columns)
-    covariance[same] = np.broadcast_to(own, covariance.shape)[same]
+    close = np.abs(covariance - own) <= 1e-9 * own
+    close &= np.abs(covariance - theirs) <= 1e-9 * theirs
+    left, right = np.nonzero(close)
+    equal = (rows[left] == columns[right]).all(axis=1)
+    covariance[left[equal], right[equal]] = own[left[equal], 0]
+    theirs[0, right[equal]] = own[left[equal], 0]
     first = {name: {name: np.full((1, 1), scale)} for name in NAMES[derivative]}
     return PairState(
         Jet(scale * covariance, first["s"]),
@@ -184,11 +188,3 @@ def begin(spec: KernelSpec, rows: Array, columns: Array, derivative: Derivative)
         None,
         np.zeros(covariance.shape, bool),
     )
-
-
-def _equal(rows: Array, columns: Array) -> NDArray[np.bool_]:
-    """Return which row items equal which column items, (n, m)."""
-    both = np.concatenate([rows, columns])
-    _, labels = np.unique(both, axis=0, return_inverse=True)
-    found: NDArray[np.bool_] = np.equal.outer(labels[: len(rows)], labels[len(rows) :])
-    return found
