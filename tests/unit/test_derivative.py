@@ -13,7 +13,7 @@ from gramserve.errors import (
     SpecError,
     UnsupportedDtypeError,
 )
-from gramserve.kernels import differentiate_in_pieces
+from gramserve.kernels import differentiate_in_pieces, pair_bytes
 
 
 def test_directions_are_products_with_the_whole():
@@ -45,11 +45,11 @@ def test_pieces_and_small_memory_change_nothing():
     pieces = list(differentiate_in_pieces(spec, X, Y, "dxdx2", "ntk", piece_bytes=1))
     assert [len(piece) for piece in pieces] == [1, 1, 1]
     np.testing.assert_allclose(np.concatenate(pieces), whole["ntk"], rtol=1e-12)
-    little = 8 * 2 * 3 * 5 * 16 + 5000
+    little = 8 * 2 * 3 * 5 * 16 + 5 * pair_bytes("dxdx2", 4)
     tight = compute_derivative(X, Y, kernel=spec, derivative="dxdx2", memory_bytes=little)
     np.testing.assert_allclose(tight["nngp"], whole["nngp"], rtol=1e-12)
     with pytest.raises(MemoryBudgetError, match="give directions"):
-        compute_derivative(X, Y, kernel=spec, derivative="dxdx2", memory_bytes=3000)
+        compute_derivative(X, Y, kernel=spec, derivative="dxdx2", memory_bytes=little - 1)
     x = RNG.integers(0, 5, (3, 2)).astype(np.uint8)
     np.testing.assert_array_equal(
         compute_derivative(x, kernel="fc", derivative="dx"),

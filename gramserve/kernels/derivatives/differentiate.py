@@ -19,7 +19,7 @@ Array = NDArray[np.float64]
 PIECE_BYTES = 2**25
 """Memory that a run of rows takes while it is made, unless told otherwise."""
 
-_NUMBERS_OF_A_PAIR = 64
+_NUMBERS_OF_A_PAIR = 96
 """Numbers alive at once for a pair: derivatives of S, T, the dual and its slope, and sums."""
 
 
@@ -43,8 +43,9 @@ def pair_bytes(derivative: Derivative, length: int, *, contracted: bool = False)
     if contracted:
         return 8 * _NUMBERS_OF_A_PAIR
     components = length if sum(derivative_order(derivative)) == 1 else length * length
-    factors = 4 * length
-    return 8 * (_NUMBERS_OF_A_PAIR + factors + components)
+    factors = 6 * length
+    # An eighth of a number tells of each component whether it is finite.
+    return 8 * (_NUMBERS_OF_A_PAIR + factors + components) + components
 
 
 def differentiate_kernel(
@@ -93,7 +94,7 @@ def differentiate_kernel(
 
     Time and memory are O(layers n m) and O(n m), and those of the result
     (:func:`pair_bytes`); callers with many items go through them in pieces. Next to angle 0
-    and pi, rounding is amplified by one over the angle: errors are at most about 1e-8 of the
+    and pi, rounding is amplified by one over the angle: errors stay below 1e-7 of the
     kernel's size.
     """
     check_differentiable(spec)

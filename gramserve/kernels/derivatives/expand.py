@@ -65,7 +65,7 @@ class Expansion:
         -------
         ndarray, (n, m, D) or (n, m, D, D)
             The last axis of second derivatives belongs to what is named last. Temporary memory:
-            4 n m D numbers.
+            about 6 n m D numbers.
         """
         shape = derivative_shape(
             self.derivative, len(self.rows), len(self.columns), self.rows.shape[1]
@@ -108,27 +108,31 @@ class Expansion:
             ``u . dk/dx``, ``u' . dk/dx'``, ``u (d2k/dx dx'^T) u'`` or ``u (d2k/dx dx^T) u``.
             Temporary memory: some n m numbers.
         """
-        part, first, second = self._part, directions.rows, directions.columns
+        part, x, y = self._part, self.rows, self.columns
         result: Array
-        if second is not None:
-            back = self.rows @ second.T
-            theirs = np.sum(second * self.columns, axis=1)
-            if first is None:
-                result = part("s") * back + 2 * part("t") * theirs
-                return result
-        if first is None:
-            msg = "no directions"
-            raise ValueError(msg)
-        own = np.sum(first * self.rows, axis=1)[:, None]
-        across = first @ self.columns.T
-        if second is not None:
-            result = part("s") * (first @ second.T)
-            result += across * (part("ss") * back + 2 * part("st") * theirs)
-            result += 2 * own * (part("sr") * back + 2 * part("rt") * theirs)
-        elif self.derivative == "dx":
-            result = part("s") * across + 2 * part("r") * own
-        else:
-            squares = np.sum(first * first, axis=1)[:, None]
-            result = 2 * part("r") * squares + part("ss") * across**2
-            result += 4 * own * (part("sr") * across + part("rr") * own)
+        if self.derivative == "dx2":
+            theirs = _given(directions.columns)
+            return part("s") * (x @ theirs.T) + 2 * part("t") * np.sum(theirs * y, axis=1)
+        ours = _given(directions.rows)
+        own, across = np.sum(ours * x, axis=1)[:, None], ours @ y.T
+        match self.derivative:
+            case "dx":
+                result = part("s") * across + 2 * part("r") * own
+            case "dxdx":
+                squares = np.sum(ours * ours, axis=1)[:, None]
+                result = 2 * part("r") * squares + part("ss") * across**2
+                result += 4 * own * (part("sr") * across + part("rr") * own)
+            case _:
+                theirs = _given(directions.columns)
+                back, other = x @ theirs.T, np.sum(theirs * y, axis=1)
+                result = part("s") * (ours @ theirs.T)
+                result += across * (part("ss") * back + 2 * part("st") * other)
+                result += 2 * own * (part("sr") * back + 2 * part("rt") * other)
         return result
+
+
+def _given(directions: Array | None) -> Array:
+    if directions is None:
+        msg = "directions are missing of items that the kernel is differentiated by"
+        raise ValueError(msg)
+    return directions

@@ -57,7 +57,10 @@ async def evaluate(
     derivative: Annotated[str | None, Query(description=_DERIVATIVE)] = None,
     accept: Annotated[str | None, Header(include_in_schema=False)] = None,
 ) -> Response:
-    """Return kernel values of the items of a ``.npy`` body against the data set's columns."""
+    """Return kernel values, or a derivative, of the items of a ``.npy`` body.
+
+    Against the data set's columns; derivatives are there for kernels of vectors.
+    """
     kind = choose_format(accept)
     wanted = None if derivative is None else parse_derivative(derivative)
     limit = state.settings.max_evaluate_bytes

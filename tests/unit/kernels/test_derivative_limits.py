@@ -111,8 +111,9 @@ def test_vectors_of_zeros(activations, exists, b_std):
                 assert np.isfinite(found).all(), which
 
 
-def test_biases_keep_vectors_of_zeros_apart_from_the_singular_point():
-    spec = network({"type": "relu"}, {"type": "relu"}, b_std=0.4)
+@pytest.mark.parametrize("kernel", ["nngp", "ntk"])
+def test_biases_keep_vectors_of_zeros_apart_from_the_singular_point(kernel):
+    spec = network({"type": "relu"}, {"type": "relu"}, kernel=kernel, b_std=0.4)
     check_against_differences(spec, np.vstack([ZERO, X[:1]]), Y)
     check_against_differences(spec, X, np.vstack([ZERO, 2 * X[:1]]))
 

@@ -1,12 +1,14 @@
 """Derivatives of kernels of vectors: finite differences, expectations, identities."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from slopes import X, Y, check_against_differences, derivative_of, named, network, value_of
 
 import gramserve as gs
 from gramserve.derivative import compute_derivative
-from gramserve.kernels import Directions, differentiate_kernel
+from gramserve.kernels import Directions, differentiate_kernel, pair_bytes
 from gramserve.spec import DERIVATIVES
 
 ACTIVATIONS = [
@@ -152,3 +154,19 @@ def test_the_mixed_derivative_is_the_covariance_of_gradients():
         points, kernel={"preset": "fc", "depth": 2, "w_std": 1.0}, derivative="dxdx2"
     )
     np.testing.assert_allclose(sampled, exact, atol=0.04)
+
+
+@pytest.mark.parametrize("length", [1, 60])
+@pytest.mark.parametrize("which", DERIVATIVES)
+def test_memory_stays_below_what_is_promised(which, length):
+    generator = np.random.default_rng(2)
+    x, y = generator.normal(size=(20, length)), generator.normal(size=(60, length))
+    skip = {"type": "residual", "branches": [[{"type": "relu"}, {"type": "dense"}], []]}
+    spec = network({"type": "erf"}, skip, {"type": "relu"}, kernel="ntk")
+    tracemalloc.start()
+    try:
+        differentiate_kernel(spec, x, y, which, "ntk")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 20 * 60 * pair_bytes(which, length) + 2**16
