@@ -188,4 +188,5 @@ def begin(spec: KernelSpec, rows: Array, columns: Array, derivative: Derivative)
         Jet(scale * theirs, first.get("t", {})),
         None,
         np.zeros(covariance.shape, bool),
+        rows.shape[1] == 1,
     )

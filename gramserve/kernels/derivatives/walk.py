@@ -41,10 +41,12 @@ class PairState:
     """``T``, (n, m); None while it is 0, and where it is not asked for."""
     lost: NDArray[np.bool_]
     """(n, m), where the derivative does not exist."""
+    rigid: bool
+    """Whether cosines cannot change: numbers (D = 1) without biases are always parallel."""
     degree: float = 1.0
     """``S`` grows like this power of ``|x|`` next to ``x = 0``, as long as it is 0 there."""
-    bent: bool = False
-    """Whether it is not a polynomial there."""
+    rough: float = inf
+    """The lowest of its powers that is not a polynomial; infinite where all are."""
 
 
 class Walk:
@@ -105,7 +107,7 @@ class Walk:
 
     def _dense(self, layer: layers.Dense, state: PairState) -> PairState:
         if layer.b_std:
-            state = self._leave_zero(state)
+            state = replace(self._leave_zero(state), rigid=False)
         state = _scale(state, layer.w_std**2)
         shift = layer.b_std**2
         state = replace(
@@ -125,13 +127,15 @@ class Walk:
         pairs = Pairs(state.covariance.value, state.rows.value, state.columns.value)
         if isinstance(dual, AngularDual):
             state = self._lose_parallel(dual, pairs, state)
-            state = replace(state, degree=state.degree * dual.degree, bent=True)
+            degree = state.degree * dual.degree
+            state = replace(state, degree=degree, rough=degree)
             if dual.degree == 0:  # vectors of zeros cannot be told from others behind it
                 state = self._leave_zero(state)
         elif isinstance(dual, SquareDual):
-            state = replace(state, degree=2 * state.degree)
+            degree = state.degree
+            state = replace(state, degree=2 * degree, rough=degree + state.rough)
         else:
-            state = self._leave_zero(state)
+            state = replace(self._leave_zero(state), rigid=False)
         inner = {"s": state.covariance, "r": state.rows, "t": state.columns}
         tangent = state.tangent
         if tangent is not None:
@@ -154,26 +158,28 @@ class Walk:
         exponent = dual.exponent
         if state.tangent is not None:
             exponent = min(exponent, dual.slope_exponent)
-        if exponent == inf or not state.covariance.moves or 2 * exponent > sum(self._orders):
+        constant = state.rigid or not state.covariance.moves
+        if constant or 2 * exponent > sum(self._orders):
             return state
         return replace(state, lost=state.lost | pairs.angle.parallel)
 
     def _leave_zero(self, state: PairState) -> PairState:
         """Strike out pairs with a vector of zeros where the layers so far are not smooth enough.
 
-        Next to ``x = 0`` they are homogeneous, so they have as many derivatives in x as are less
-        than their degree, which are 0. If x' is 0 too, and stays, all is 0.
+        Next to ``x = 0`` they are sums of homogeneous functions, each of which has as many
+        derivatives in x as are less than its degree, which are 0. If x' is 0 too, and stays, all
+        is 0.
         """
-        if not state.bent or not state.covariance.moves:
-            return replace(state, bent=False)
+        if state.rough == inf or not state.covariance.moves:
+            return state
         in_rows, in_columns = self._orders
         lost = state.lost
         rows, columns = state.rows.value == 0, state.columns.value == 0
-        if in_rows and state.degree <= in_rows:
+        if in_rows and state.rough <= in_rows:
             lost = lost | (rows if in_columns else rows & ~columns)
-        if in_columns and state.degree <= in_columns:
+        if in_columns and state.rough <= in_columns:
             lost = lost | (columns if in_rows else columns & ~rows)
-        return replace(state, lost=lost, bent=False)
+        return replace(state, lost=lost, rough=inf)
 
     def _branches(self, layer: layers.Residual | layers.Concat, state: PairState) -> PairState:
         first, *rest = (self._layers(branch, state) for branch in layer.branches)
@@ -185,8 +191,10 @@ class Walk:
                 total.columns + end.columns,
                 _plus(total.tangent, end.tangent),
                 total.lost | end.lost,
+                # Sums of different powers turn, so that their cosine changes.
+                total.rigid and end.rigid and total.degree == end.degree,
                 min(total.degree, end.degree),
-                total.bent or end.bent,
+                min(total.rough, end.rough),
             )
         if isinstance(layer, layers.Concat):
             return _scale(total, 1 / len(layer.branches))

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from slopes import LENGTH, RNG, X, Y, check_against_differences, derivative_of, network
+from slopes import LENGTH, RNG, X, Y, check_against_differences, derivative_of, network, value_of
 
 import gramserve as gs
 from gramserve.spec import DERIVATIVES
@@ -79,6 +79,9 @@ ZERO = np.zeros((1, LENGTH))
         (["projected"], {"dx": "nzz", "dx2": "znz", "dxdx2": "nnn", "dxdx": "nzz"}),
         (["erf"], {"dx": "yyy", "dx2": "yyy", "dxdx2": "yyy", "dxdx": "yyy"}),
         (["relu", "erf"], {"dx": "nyy", "dx2": "yny", "dxdx2": "nnn", "dxdx": "nyy"}),
+        (["skip"], {"dx": "yyy", "dx2": "yyy", "dxdx2": "yyy", "dxdx": "nyy"}),
+        (["skip", "square"], {"dx": "yyy", "dx2": "yyy", "dxdx2": "yyy", "dxdx": "yyy"}),
+        (["skip", "relu"], {"dx": "nyy", "dx2": "yny", "dxdx2": "nnn", "dxdx": "nyy"}),
         (["identity"], {"dx": "yyy", "dx2": "yyy", "dxdx2": "yyy", "dxdx": "yyy"}),
     ],
     ids=str,
@@ -92,6 +95,8 @@ def test_vectors_of_zeros(activations, exists, b_std):
         "projected": {"type": "relu", "project": True},
         "erf": {"type": "erf"},
         "identity": {"type": "identity"},
+        "square": {"type": "square"},
+        "skip": {"type": "residual", "branches": [[], [{"type": "arc_cosine", "order": 2}]]},
     }
     layers = [known[name] for name in activations]
     spec = gs.parse_kernel({"layers": [*layers, {"type": "dense", "b_std": b_std}]})
@@ -124,3 +129,24 @@ def test_a_kernel_that_is_constant_has_derivatives_of_zero(kernel):
     spec = gs.parse_kernel({"layers": [*layers, *layers], "kernel": kernel})
     for which in DERIVATIVES:
         assert not derivative_of(spec, np.vstack([X, ZERO]), X, which).any()
+
+
+@pytest.mark.parametrize("kernel", ["nngp", "ntk"])
+@pytest.mark.parametrize("order", [0, 1])
+def test_numbers_without_biases_are_always_parallel_and_lose_nothing(kernel, order):
+    layer = {"type": "arc_cosine", "order": order, "normalized": True}
+    x, y, step = np.array([[0.7]]), np.array([[0.7], [2.0], [-0.4]]), 1e-3
+
+    def first(at):
+        return derivative_of(spec, at, y, "dx")[..., 0]
+
+    spec = network(layer, layer, kernel=kernel, b_std=0.0)
+    slope = (value_of(spec, x + step, y) - value_of(spec, x - step, y)) / (2 * step)
+    np.testing.assert_allclose(first(x), slope, atol=1e-10)
+    curve = (first(x + step) - first(x - step)) / (2 * step)
+    np.testing.assert_allclose(derivative_of(spec, x, y, "dxdx")[..., 0, 0], curve, atol=1e-10)
+    assert np.isfinite(derivative_of(spec, x, y, "dxdx2")).all()
+    # A bias lets them turn: the kink at equal numbers is back.
+    turning = network(layer, layer, kernel="ntk", b_std=0.3)
+    found = derivative_of(turning, x, y, "dx")[0, :, 0]
+    assert np.isinf(found).tolist() == [True, False, False]
