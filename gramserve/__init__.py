@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from gramserve import errors
     from gramserve.client import Client, Dataset, Gram, Job, Plan, connect
     from gramserve.compute import compute_gram
+    from gramserve.derivative import compute_derivative
     from gramserve.errors import GramserveError
+    from gramserve.learn import GradientDescent
     from gramserve.spec import KernelSpec, layers, parse_kernel
 
 __version__ = "0.1.0"
@@ -18,12 +20,14 @@ __version__ = "0.1.0"
 __all__ = [
     "Client",
     "Dataset",
+    "GradientDescent",
     "Gram",
     "GramserveError",
     "Job",
     "KernelSpec",
     "Plan",
     "__version__",
+    "compute_derivative",
     "compute_gram",
     "connect",
     "errors",
@@ -34,11 +38,13 @@ __all__ = [
 _HOMES = {
     "Client": "gramserve.client",
     "Dataset": "gramserve.client",
+    "GradientDescent": "gramserve.learn",
     "Gram": "gramserve.client",
     "GramserveError": "gramserve.errors",
     "Job": "gramserve.client",
     "KernelSpec": "gramserve.spec",
     "Plan": "gramserve.client",
+    "compute_derivative": "gramserve.derivative",
     "compute_gram": "gramserve.compute",
     "connect": "gramserve.client",
     "layers": "gramserve.spec",

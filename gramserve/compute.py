@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gramserve.errors import ShapeError, SpecError
-from gramserve.kernels import Engine, Items, check_items, choose_engine
+from gramserve.errors import SpecError
+from gramserve.kernels import Engine, Items, choose_engine, read_items
 from gramserve.machine import physical_memory_bytes, usable_cores
-from gramserve.spec import PRECISIONS, KernelName, KernelSpec, Precision, infer_shapes, parse_kernel
+from gramserve.spec import PRECISIONS, KernelName, KernelSpec, Precision, parse_kernel
 from gramserve.spec.names import nearest
 
 
@@ -95,15 +95,8 @@ def compute_gram(
     if threads is not None and threads < 1:
         msg = f"threads must be at least 1, got {threads}"
         raise SpecError(msg, errors=[{"loc": "threads", "message": msg}])
-    left = np.asarray(x)
-    check_items(left, spec)
-    infer_shapes(spec, left.shape[1:])
-    right = None if x2 is None else np.asarray(x2)
+    left, right = read_items(spec, x, x2)
     if right is not None:
-        check_items(right, spec, "x2")
-        if right.shape[1:] != left.shape[1:]:
-            msg = f"items of x have shape {left.shape[1:]}, items of x2 {right.shape[1:]}"
-            raise ShapeError(msg, errors=[{"loc": "items", "message": msg}])
         # In one dtype, an item that both sides hold has the same bytes and is known to be one.
         common = np.result_type(left, right)
         left, right = left.astype(common, copy=False), right.astype(common, copy=False)

@@ -1,6 +1,7 @@
 """A Gram matrix on a server, used like an array."""
 
 from collections.abc import Iterator
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,8 +12,15 @@ from gramserve.client.connection import Connection
 from gramserve.client.indexing import select
 from gramserve.client.items import check_finite, items_of, npy_header, npy_pieces
 from gramserve.client.rows import ANSWER_BYTES, RowReader
-from gramserve.errors import MemoryBudgetError, RowRangeError
-from gramserve.spec import KernelName, KernelSpec, parse_kernel
+from gramserve.errors import MemoryBudgetError, RowRangeError, ShapeError
+from gramserve.spec import (
+    Derivative,
+    KernelName,
+    KernelSpec,
+    derivative_shape,
+    parse_derivative,
+    parse_kernel,
+)
 from gramserve.spec.status import GramReport
 
 if TYPE_CHECKING:
@@ -213,8 +221,14 @@ class Gram:
         """
         return self._connection.fetch_array("GET", f"/v1/grams/{self.id}/diagonal")
 
-    def evaluate(self, x_new: ArrayLike, *, timeout_s: float = _EVALUATE_TIMEOUT_S) -> NDArray[Any]:
-        """Compute kernel rows of new items against the data set of the columns.
+    def evaluate(
+        self,
+        x_new: ArrayLike,
+        *,
+        derivative: Derivative | None = None,
+        timeout_s: float = _EVALUATE_TIMEOUT_S,
+    ) -> NDArray[Any]:
+        """Compute kernel rows of new items, or a derivative, against the columns' data set.
 
         ``K_new[i, j] = k(x_new_i, x'_j)``
 
@@ -222,21 +236,42 @@ class Gram:
         ----------
         x_new : array_like or path, shape (n, ...)
             Items of the same shape as the data set's; nothing of them is stored.
+        derivative : {"dx", "dx2", "dxdx2", "dxdx"}, optional
+            A derivative in the new item x, in the data set's item x', in both, or twice in x, in
+            place of the kernel; for vectors (:func:`gramserve.compute_derivative`).
         timeout_s : float
             Seconds to wait for each batch.
 
         Returns
         -------
-        ndarray, shape (n, columns)
-            The rows.
+        ndarray, shape (n, columns), or (n, columns, D) or (n, columns, D, D) for a derivative
+            The rows. Derivatives are float64, and inf where they do not exist.
+
+        Raises
+        ------
+        SpecError
+            When there is no such derivative, or a layer has none.
+        QuotaError
+            When the answer for one item is more than the server computes at once.
         """
         values = items_of(x_new)
         check_finite(values)
-        per_item = max(values.nbytes // len(values), self.shape[1] * self.dtype.itemsize, 1)
+        shape: tuple[int, ...] = (len(values), self.shape[1])
+        dtype = self.dtype
+        if derivative is not None:
+            parse_derivative(derivative)
+            if values.ndim != 2:
+                msg = f"derivatives are taken of vectors (n, D), x_new has shape {values.shape}"
+                raise ShapeError(msg, errors=[{"loc": "items", "message": msg}])
+            shape = derivative_shape(derivative, len(values), self.shape[1], values.shape[1])
+            dtype = np.dtype(np.float64)
+        answer_bytes = prod(shape[1:]) * dtype.itemsize
+        per_item = max(values.nbytes // len(values), answer_bytes, 1)
         step = max(1, _EVALUATE_BYTES // per_item)
-        out = np.empty((len(values), self.shape[1]), self.dtype)
+        out = np.empty(shape, dtype)
         for start in range(0, len(values), step):
-            self._evaluate(values[start : start + step], timeout_s, out[start : start + step])
+            run = slice(start, start + step)
+            self._evaluate(values[run], derivative, timeout_s, out[run])
         return out
 
     def zarr(self) -> "zarr.Array[Any]":
@@ -285,7 +320,13 @@ class Gram:
             raise MemoryBudgetError(msg, bytes=self.nbytes, max_bytes=max_bytes)
         return self.rows(0, len(self))
 
-    def _evaluate(self, values: NDArray[Any], timeout_s: float, out: NDArray[Any]) -> None:
+    def _evaluate(
+        self,
+        values: NDArray[Any],
+        derivative: Derivative | None,
+        timeout_s: float,
+        out: NDArray[Any],
+    ) -> None:
         headers = {
             "Content-Type": _NPY,
             "Content-Length": str(len(npy_header(values)) + values.nbytes),
@@ -297,6 +338,7 @@ class Gram:
             lambda: self._connection.fetch_array_once(
                 "POST",
                 path,
+                params={} if derivative is None else {"derivative": derivative},
                 content=npy_pieces(values),
                 headers=headers,
                 out=out,

@@ -3,20 +3,35 @@
 Pure functions of arrays; no files, no network. Needs NumPy, SciPy, Numba and the spec room.
 """
 
+from gramserve.kernels.derivatives import (
+    PIECE_BYTES,
+    Directions,
+    check_differentiable,
+    differentiate_in_pieces,
+    differentiate_kernel,
+    pair_bytes,
+)
 from gramserve.kernels.engine import ENGINES, Engine, choose_engine, describe_engines, warm_engines
-from gramserve.kernels.items import Items, check_dtype, check_items
+from gramserve.kernels.items import Items, check_dtype, check_items, read_items
 from gramserve.kernels.precision import result_dtype
 from gramserve.kernels.reference import ReferenceEngine
 
 __all__ = [
     "ENGINES",
+    "PIECE_BYTES",
+    "Directions",
     "Engine",
     "Items",
     "ReferenceEngine",
+    "check_differentiable",
     "check_dtype",
     "check_items",
     "choose_engine",
     "describe_engines",
+    "differentiate_in_pieces",
+    "differentiate_kernel",
+    "pair_bytes",
+    "read_items",
     "result_dtype",
     "warm_engines",
 ]

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from gramserve.errors import InvalidDataError, ShapeError, UnsupportedDtypeError
-from gramserve.spec import KernelSpec, input_positions
+from gramserve.spec import KernelSpec, infer_shapes, input_positions
 
 
 @dataclass(frozen=True)
@@ -110,3 +110,41 @@ def check_items(values: NDArray[Any], spec: KernelSpec, name: str = "x") -> None
                 f"({np.count_nonzero(~finite)} of {len(values)} items do)"
             )
             raise InvalidDataError(msg, errors=[{"loc": f"items[{first}]", "message": msg}])
+
+
+def read_items(
+    spec: KernelSpec, x: ArrayLike, x2: ArrayLike | None
+) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    """Return row items and column items as arrays, or refuse what a kernel cannot be computed of.
+
+    Parameters
+    ----------
+    spec : KernelSpec
+        The kernel.
+    x : array_like, (n, *item_shape)
+        Row items.
+    x2 : array_like, (m, *item_shape), optional
+        Column items.
+
+    Returns
+    -------
+    (ndarray, ndarray or None)
+        Of the dtypes they came in.
+
+    Raises
+    ------
+    SpecError
+        As :func:`check_items`; ShapeError also when the layers do not fit the items, or these
+        not each other.
+    """
+    left = np.asarray(x)
+    check_items(left, spec)
+    infer_shapes(spec, left.shape[1:])
+    if x2 is None:
+        return left, None
+    right = np.asarray(x2)
+    check_items(right, spec, "x2")
+    if right.shape[1:] != left.shape[1:]:
+        msg = f"items of x have shape {left.shape[1:]}, items of x2 {right.shape[1:]}"
+        raise ShapeError(msg, errors=[{"loc": "items", "message": msg}])
+    return left, right

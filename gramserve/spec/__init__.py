@@ -6,6 +6,13 @@ Frozen pydantic models only: no arrays, no files, no network.
 from gramserve.spec import layers
 from gramserve.spec.addresses import KERNEL_CODE_VERSION, block_address, gram_address
 from gramserve.spec.canonical import canonical_json, digest_of
+from gramserve.spec.derivative import (
+    DERIVATIVES,
+    Derivative,
+    derivative_order,
+    derivative_shape,
+    parse_derivative,
+)
 from gramserve.spec.job import PRECISIONS, JobRequest, parse_job
 from gramserve.spec.network import (
     FORMAT,
@@ -19,10 +26,12 @@ from gramserve.spec.presets import PRESETS, describe_presets
 from gramserve.spec.shapes import LayerShape, infer_shapes, input_positions
 
 __all__ = [
+    "DERIVATIVES",
     "FORMAT",
     "KERNEL_CODE_VERSION",
     "PRECISIONS",
     "PRESETS",
+    "Derivative",
     "InputSpec",
     "JobRequest",
     "KernelName",
@@ -31,12 +40,15 @@ __all__ = [
     "Precision",
     "block_address",
     "canonical_json",
+    "derivative_order",
+    "derivative_shape",
     "describe_presets",
     "digest_of",
     "gram_address",
     "infer_shapes",
     "input_positions",
     "layers",
+    "parse_derivative",
     "parse_job",
     "parse_kernel",
 ]

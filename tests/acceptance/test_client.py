@@ -17,6 +17,7 @@ from gramserve.errors import (
     JobNotFoundError,
     RowRangeError,
     ShapeError,
+    SpecError,
     StoreNotFoundError,
 )
 
@@ -123,6 +124,22 @@ def test_rows_of_new_items_are_evaluated(gram_and_truth, x):
         gram.evaluate(x_new[:, :5])
     with pytest.raises(InvalidDataError):
         gram.evaluate(np.full((1, 6, 6, 3), np.nan))
+
+
+def test_derivatives_of_vectors(client):
+    generator = np.random.default_rng(4)
+    points, new = generator.standard_normal((12, 3)), generator.standard_normal((5, 3))
+    gram = client.submit(points, kernel="fc").wait(progress=False)
+    for derivative in ("dx", "dxdx2"):
+        expected = gs.compute_derivative(new, points, kernel="fc", derivative=derivative)
+        found = gram.evaluate(new, derivative=derivative)
+        np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-13)
+    with pytest.raises(SpecError, match="known are dx"):
+        gram.evaluate(new, derivative="dz")
+    with pytest.raises(ShapeError, match=r"vectors \(n, D\)"):
+        gram.evaluate(new[..., None], derivative="dx")
+    with pytest.raises(ShapeError, match="data set"):
+        gram.evaluate(new[:, :2], derivative="dx")
 
 
 def test_scikit_learn_takes_the_rows_as_they_are(client):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from numpy.typing import NDArray
 
 from gramserve.blocks import Recipe, evaluate_rows, place_items
@@ -18,6 +18,7 @@ from gramserve.rows import encode
 from gramserve.service.auth import Submitter
 from gramserve.service.background import run_in_daemon
 from gramserve.service.bodies import received_npy
+from gramserve.service.derivatives import respond_with_derivative
 from gramserve.service.errors import documented
 from gramserve.service.formats import (
     JSON,
@@ -31,19 +32,21 @@ from gramserve.service.routes.datasets import NPY_BODY
 from gramserve.service.routes.grams import Gram
 from gramserve.service.routes.rows import WHOLE_BYTES
 from gramserve.service.state import ServiceState, State
-from gramserve.spec import Precision, parse_kernel
+from gramserve.spec import DERIVATIVES, Precision, parse_derivative, parse_kernel
 from gramserve.store import open_npy
 
 router = APIRouter(prefix="/v1/grams", tags=["Gram matrices"])
 
 _SETTING = "GRAMSERVE_MAX_EVALUATE_BYTES"
 
+_DERIVATIVE = f"A derivative in place of the kernel: {', '.join(DERIVATIVES)}; x is the new item."
+
 
 @router.post(
     "/{gram_id}/rows:evaluate",
     operation_id="evaluate_rows",
     summary="Compute rows of new items",
-    responses=documented(404, 406, 413, 415, 503, 507),
+    responses=documented(404, 406, 413, 415, 422, 503, 507),
     openapi_extra=NPY_BODY,
 )
 async def evaluate(
@@ -51,14 +54,22 @@ async def evaluate(
     gram: Gram,
     state: State,
     request: Request,
+    derivative: Annotated[str | None, Query(description=_DERIVATIVE)] = None,
     accept: Annotated[str | None, Header(include_in_schema=False)] = None,
 ) -> Response:
-    """Return kernel values of the items of a ``.npy`` body against the data set's columns."""
+    """Return kernel values, or a derivative, of the items of a ``.npy`` body.
+
+    Against the data set's columns; derivatives are there for kernels of vectors.
+    """
     kind = choose_format(accept)
+    wanted = None if derivative is None else parse_derivative(derivative)
     limit = state.settings.max_evaluate_bytes
     async with received_npy(request, state.layout.uploads, limit, _SETTING) as path:
         items = open_npy(path)
-        await _check(state, gram, items, kind)
+        await _check_items(state, gram, items)
+        if wanted is not None:
+            return await respond_with_derivative(state, gram, items, wanted, kind, setting=_SETTING)
+        _check_size(state, gram, items, kind)
         shape = (len(items), gram.store.shape[1])
         pieces = _compute(state, gram, items)
         if int(np.prod(shape)) * gram.store.dtype.itemsize <= WHOLE_BYTES:
@@ -69,7 +80,7 @@ async def evaluate(
     return array_stream(_encoded(first, pieces), shape, gram.store.dtype, kind)
 
 
-async def _check(state: ServiceState, gram: OpenGram, items: NDArray[Any], kind: str) -> None:
+async def _check_items(state: ServiceState, gram: OpenGram, items: NDArray[Any]) -> None:
     record = gram.record
     wanted = (await state.catalog.dataset(record.other or record.dataset)).shape[1:]
     if items.shape[1:] != wanted:
@@ -80,6 +91,9 @@ async def _check(state: ServiceState, gram: OpenGram, items: NDArray[Any], kind:
         if (*items.shape[1:], 1) == wanted:
             msg += "; send x[..., None]"
         raise ShapeError(msg, errors=[{"loc": "items", "message": msg}])
+
+
+def _check_size(state: ServiceState, gram: OpenGram, items: NDArray[Any], kind: str) -> None:
     shape = (len(items), gram.store.shape[1])
     if kind == JSON:
         refuse_large_json(shape)
