@@ -7,12 +7,14 @@ from gramserve.preprocessing.fit import check_fits_in_memory, fit_recipe
 from gramserve.preprocessing.fitted import FittedRecipe
 from gramserve.preprocessing.items import PreprocessedItems, preprocess
 from gramserve.preprocessing.runs import ItemSource
+from gramserve.preprocessing.steps import check_item_shape
 
 __all__ = [
     "FittedRecipe",
     "ItemSource",
     "PreprocessedItems",
     "check_fits_in_memory",
+    "check_item_shape",
     "fit_recipe",
     "preprocess",
 ]

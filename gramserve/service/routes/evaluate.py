@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from numpy.typing import NDArray
 
 from gramserve.blocks import Recipe, evaluate_rows, place_items
 from gramserve.errors import QuotaError, ShapeError
 from gramserve.kernels import choose_engine
 from gramserve.plan import choose_block_size
+from gramserve.preprocessing import ItemSource
 from gramserve.rows import encode
 from gramserve.service.auth import Submitter
 from gramserve.service.background import run_in_daemon
@@ -51,15 +52,21 @@ async def evaluate(
     gram: Gram,
     state: State,
     request: Request,
+    preprocess: Annotated[
+        bool, Query(description="Do to the items first what made the data set of the columns.")
+    ] = False,
     accept: Annotated[str | None, Header(include_in_schema=False)] = None,
 ) -> Response:
     """Return kernel values of the items of a ``.npy`` body against the data set's columns."""
     kind = choose_format(accept)
     limit = state.settings.max_evaluate_bytes
     async with received_npy(request, state.layout.uploads, limit, _SETTING) as path:
-        items = open_npy(path)
+        items: ItemSource = open_npy(path)
         await _check(state, gram, items, kind)
-        shape = (len(items), gram.store.shape[1])
+        if preprocess:
+            columns = gram.record.other or gram.record.dataset
+            items = await state.preprocessor.prepared(items, columns)
+        shape = (items.shape[0], gram.store.shape[1])
         pieces = _compute(state, gram, items)
         if int(np.prod(shape)) * gram.store.dtype.itemsize <= WHOLE_BYTES:
             values = await run_in_daemon(lambda: np.concatenate(list(pieces)), "evaluate")
@@ -69,7 +76,7 @@ async def evaluate(
     return array_stream(_encoded(first, pieces), shape, gram.store.dtype, kind)
 
 
-async def _check(state: ServiceState, gram: OpenGram, items: NDArray[Any], kind: str) -> None:
+async def _check(state: ServiceState, gram: OpenGram, items: ItemSource, kind: str) -> None:
     record = gram.record
     wanted = (await state.catalog.dataset(record.other or record.dataset)).shape[1:]
     if items.shape[1:] != wanted:
@@ -80,7 +87,7 @@ async def _check(state: ServiceState, gram: OpenGram, items: NDArray[Any], kind:
         if (*items.shape[1:], 1) == wanted:
             msg += "; send x[..., None]"
         raise ShapeError(msg, errors=[{"loc": "items", "message": msg}])
-    shape = (len(items), gram.store.shape[1])
+    shape = (items.shape[0], gram.store.shape[1])
     if kind == JSON:
         refuse_large_json(shape)
     size, limit = shape[0] * shape[1] * gram.store.dtype.itemsize, state.settings.max_evaluate_bytes
@@ -92,7 +99,7 @@ async def _check(state: ServiceState, gram: OpenGram, items: NDArray[Any], kind:
         raise QuotaError(msg, status=413, limit_bytes=limit)
 
 
-def _compute(state: ServiceState, gram: OpenGram, items: NDArray[Any]) -> Iterator[NDArray[Any]]:
+def _compute(state: ServiceState, gram: OpenGram, items: ItemSource) -> Iterator[NDArray[Any]]:
     """Yield rows; the scratch directory lives as long as the iterator."""
     record = gram.record
     spec = parse_kernel(record.spec)
