@@ -213,7 +213,13 @@ class Gram:
         """
         return self._connection.fetch_array("GET", f"/v1/grams/{self.id}/diagonal")
 
-    def evaluate(self, x_new: ArrayLike, *, timeout_s: float = _EVALUATE_TIMEOUT_S) -> NDArray[Any]:
+    def evaluate(
+        self,
+        x_new: ArrayLike,
+        *,
+        preprocess: bool = False,
+        timeout_s: float = _EVALUATE_TIMEOUT_S,
+    ) -> NDArray[Any]:
         """Compute kernel rows of new items against the data set of the columns.
 
         ``K_new[i, j] = k(x_new_i, x'_j)``
@@ -222,6 +228,10 @@ class Gram:
         ----------
         x_new : array_like or path, shape (n, ...)
             Items of the same shape as the data set's; nothing of them is stored.
+        preprocess : bool
+            Whether ``x_new`` are items as they were uploaded at first, to be preprocessed at
+            the server as the data set of the columns was, with what was fitted then. Without
+            it, they are used as they are.
         timeout_s : float
             Seconds to wait for each batch.
 
@@ -229,6 +239,11 @@ class Gram:
         -------
         ndarray, shape (n, columns)
             The rows.
+
+        Raises
+        ------
+        SpecError
+            With ``preprocess``, when the data set of the columns was not preprocessed.
         """
         values = items_of(x_new)
         check_finite(values)
@@ -236,7 +251,8 @@ class Gram:
         step = max(1, _EVALUATE_BYTES // per_item)
         out = np.empty((len(values), self.shape[1]), self.dtype)
         for start in range(0, len(values), step):
-            self._evaluate(values[start : start + step], timeout_s, out[start : start + step])
+            stop = start + step
+            self._evaluate(values[start:stop], preprocess, timeout_s, out[start:stop])
         return out
 
     def zarr(self) -> "zarr.Array[Any]":
@@ -285,7 +301,9 @@ class Gram:
             raise MemoryBudgetError(msg, bytes=self.nbytes, max_bytes=max_bytes)
         return self.rows(0, len(self))
 
-    def _evaluate(self, values: NDArray[Any], timeout_s: float, out: NDArray[Any]) -> None:
+    def _evaluate(
+        self, values: NDArray[Any], preprocess: bool, timeout_s: float, out: NDArray[Any]
+    ) -> None:
         headers = {
             "Content-Type": _NPY,
             "Content-Length": str(len(npy_header(values)) + values.nbytes),
@@ -299,6 +317,7 @@ class Gram:
                 path,
                 content=npy_pieces(values),
                 headers=headers,
+                params={"preprocess": "true"} if preprocess else {},
                 out=out,
                 timeout_s=timeout_s,
             )
