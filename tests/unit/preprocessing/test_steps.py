@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+import naive_steps as naive
 import numpy as np
 import pytest
-import naive_steps as naive
 
 from gramserve.errors import InvalidDataError, ShapeError, SpecError, UnsupportedDtypeError
 from gramserve.preprocessing import fit_recipe, preprocess, runs

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+import naive_steps as naive
 import numpy as np
 import pytest
-import naive_steps as naive
 from sklearn.decomposition import PCA
 
 from gramserve.errors import InvalidDataError, MemoryBudgetError
