@@ -1,6 +1,6 @@
 """`gramserve datasets`: the data sets of a server."""
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -8,6 +8,8 @@ from gramserve.cli.options import (
     ImagesArgument,
     JsonFlag,
     KeyOption,
+    RecipeOption,
+    ResultDtypeOption,
     UrlOption,
     connected,
     read_spec,
@@ -55,17 +57,12 @@ def preprocess(
     data: Annotated[
         str, typer.Argument(metavar="DATA", help="A data set's digest, or IMAGES.npy to upload.")
     ],
-    recipe: Annotated[
-        str,
-        typer.Option("--recipe", "-r", help="Name of a recipe, a JSON file with one, or the JSON."),
-    ],
+    recipe: RecipeOption,
     fit: Annotated[
         str | None,
         typer.Option("--fit", help="Digest or .npy of the items to fit on; DATA when not given."),
     ] = None,
-    dtype: Annotated[
-        Literal["float32", "float64"], typer.Option("--dtype", help="Of the result.")
-    ] = "float32",
+    dtype: ResultDtypeOption = "float32",
     name: Annotated[str | None, typer.Option("--name", help="A name for people.")] = None,
     url: UrlOption = None,
     api_key: KeyOption = None,

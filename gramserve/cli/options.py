@@ -38,6 +38,15 @@ PrecisionOption = Annotated[
     typer.Option("--precision", help="How the numbers are computed and stored."),
 ]
 
+RecipeOption = Annotated[
+    str,
+    typer.Option("--recipe", "-r", help="Name of a recipe, a JSON file with one, or the JSON."),
+]
+
+ResultDtypeOption = Annotated[
+    Literal["float32", "float64"], typer.Option("--dtype", help="Of the result.")
+]
+
 BlockSizeOption = Annotated[
     int | None,
     typer.Option("--block-size", help="Rows and columns of a block; chosen when not given."),

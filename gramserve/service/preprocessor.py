@@ -2,12 +2,13 @@
 
 import asyncio
 import contextlib
+from math import prod
 from typing import cast
 
 import structlog
 
 from gramserve.catalog import Catalog, DatasetRecord
-from gramserve.errors import ShapeError, SpecError, StoreNotFoundError
+from gramserve.errors import QuotaError, ShapeError, SpecError, StoreNotFoundError
 from gramserve.preprocessing import (
     FittedRecipe,
     ItemSource,
@@ -43,6 +44,8 @@ class Preprocessor:
         Has what recipes were fitted to.
     datasets_lock : asyncio.Lock
         Held while a data set is added or removed in store and catalog together.
+    max_bytes : int
+        Size of the largest result, the same as of an upload.
     """
 
     def __init__(
@@ -51,11 +54,13 @@ class Preprocessor:
         datasets: DatasetStore,
         transforms: TransformStore,
         datasets_lock: asyncio.Lock,
+        max_bytes: int,
     ) -> None:
         self._catalog = catalog
         self._datasets = datasets
         self._transforms = transforms
         self._datasets_lock = datasets_lock
+        self._max_bytes = max_bytes
         self._turn = asyncio.Lock()
         self._making: dict[str, asyncio.Task[None]] = {}
 
@@ -84,6 +89,8 @@ class Preprocessor:
             When there is no such data set, or it was deleted meanwhile.
         SpecError, MemoryBudgetError
             When recipe and items do not fit.
+        QuotaError
+            When the result is larger than this server takes.
 
         Notes
         -----
@@ -94,9 +101,6 @@ class Preprocessor:
         if recipe.is_fitted:
             fit = request.fit or request.dataset
             _check_same_shape(source, await self._catalog.dataset(fit))
-        item_shape = source.shape[1:]
-        check_item_shape(recipe, item_shape)
-        check_fits_in_memory(recipe, item_shape)
         digest = derived_address(recipe, request.dataset, fit, request.dtype)
         made = Preprocessing(
             source=request.dataset, fit=fit, recipe=recipe.canonical(), dtype=request.dtype
@@ -105,6 +109,9 @@ class Preprocessor:
             known = await asyncio.to_thread(self._datasets.has, digest)
             if known:
                 return await self._record(digest, request.name), True
+        check_item_shape(recipe, source.shape[1:])
+        check_fits_in_memory(recipe, source.shape[1:])
+        self._check_size(source, request.dtype)
         if digest not in self._making:
             task = asyncio.create_task(self._make(digest, made, recipe))
             self._making[digest] = task
@@ -207,6 +214,15 @@ class Preprocessor:
             name=name,
             preprocessing=stored.preprocessing,
         )
+
+    def _check_size(self, source: DatasetRecord, dtype: ResultDtype) -> None:
+        size = prod(source.shape) * int(dtype.removeprefix("float")) // 8
+        if size > self._max_bytes:
+            msg = (
+                f"the result would have {size:,} bytes in {dtype}, this server takes "
+                f"{self._max_bytes:,} (GRAMSERVE_MAX_UPLOAD_BYTES); ask for fewer items"
+            )
+            raise QuotaError(msg, status=413, limit_bytes=self._max_bytes)
 
     def _made(self, digest: str, done: asyncio.Task[None]) -> None:
         del self._making[digest]

@@ -124,7 +124,7 @@ async def open_state(settings: Settings) -> AsyncIterator[ServiceState]:
         dispatcher = Dispatcher(settings, layout, catalog, datasets, executor)
         await stack.enter_async_context(dispatcher)
         transforms, lock = TransformStore(layout.transforms), asyncio.Lock()
-        preprocessor = Preprocessor(catalog, datasets, transforms, lock)
+        preprocessor = Preprocessor(catalog, datasets, transforms, lock, settings.max_upload_bytes)
         stack.push_async_callback(preprocessor.close)
         yield ServiceState(
             settings=settings,

@@ -19,6 +19,8 @@ RECIPE = {
     ]
 }
 
+CENTER = '{"steps": [{"type": "center"}]}'
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
@@ -90,6 +92,30 @@ def test_what_is_wrong_is_said_before_anything_is_sent(client, photos):
         client.datasets.preprocess("0" * 64, RECIPE)
     with pytest.raises(ShapeError, match=r"\(8, 8, 3\).*\(4,\)"):
         client.datasets.preprocess(photos[:5], RECIPE, fit=np.eye(4))
+
+
+def test_from_a_file_into_a_file(photos, tmp_path):
+    np.save(tmp_path / "train.npy", np.asfortranarray(photos[:30]))
+    np.save(tmp_path / "test.npy", photos[30:40])
+    out = tmp_path / "white.npy"
+    recipe = json.dumps(RECIPE)
+    words = ("preprocess", tmp_path / "test.npy", "-r", recipe, "--out", out)
+    said = data_of(gramserve(*words, "--fit", tmp_path / "train.npy", "--json"))
+    assert (said["shape"], said["dtype"]) == ([10, 8, 8, 3], "float32")
+    assert said["recipe"] == gs.parse_recipe(RECIPE).canonical()
+    here = gs.preprocess(photos[30:40], RECIPE, fit=photos[:30])
+    np.testing.assert_allclose(np.load(out), here, rtol=1e-5, atol=1e-6)
+    assert "10 x 8 x 8 x 3 float64" in gramserve(*words, "--dtype", "float64").stdout
+    assert np.load(out).dtype == np.float64
+    huge = tmp_path / "huge.npy"
+    np.save(huge, [[1e300, 0]])
+    refused = gramserve("preprocess", huge, "-r", CENTER, "--out", tmp_path / "no.npy")
+    assert refused.exit_code == 3
+    assert "too large for float32" in refused.stderr
+    lost = gramserve(*words[:-1], tmp_path / "none" / "white.npy")
+    assert lost.exit_code == 8
+    assert "name another place with --out" in lost.stderr
+    assert not list(tmp_path.rglob("*.partial"))
 
 
 def test_the_command_line(ask, photos, tmp_path):

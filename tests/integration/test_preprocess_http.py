@@ -247,6 +247,15 @@ async def test_what_is_wrong_is_said(service, change, status, code, place, said)
     assert place is None or place in [fault["loc"] for fault in body["errors"]]
 
 
+async def test_a_result_larger_than_an_upload_may_be_is_refused(tmp_path):
+    async with running_service(tmp_path, max_upload_bytes=3_000) as service:
+        source = await service.upload(small_images(7))
+        body = {"dataset": source, "recipe": RECIPE, "dtype": "float64"}
+        answer = problem(await service.http.post(PATH, json=body), 413, "quota")
+        assert "5,600 bytes in float64" in answer["detail"]
+        await derive(service, source)
+
+
 async def test_items_that_do_not_fit_are_refused(service):
     images, vectors = await service.upload(small_images(5)), await service.upload(np.eye(4))
     asked = {"dataset": images, "fit": vectors, "recipe": RECIPE}
