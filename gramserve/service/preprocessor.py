@@ -106,8 +106,9 @@ class Preprocessor:
             source=request.dataset, fit=fit, recipe=recipe.canonical(), dtype=request.dtype
         )
         async with self._datasets_lock:
-            known = await asyncio.to_thread(self._datasets.has, digest)
-            if known:
+            stored = await asyncio.to_thread(self._datasets.has, digest)
+            # One that is just being made may still turn out to have lost its source.
+            if stored and digest not in self._making:
                 return await self._record(digest, request.name), True
         check_item_shape(recipe, source.shape[1:])
         check_fits_in_memory(recipe, source.shape[1:])

@@ -214,6 +214,33 @@ async def test_a_source_deleted_meanwhile_leaves_nothing(service, monkeypatch):
     assert [one["digest"] for one in listed] == [train]
 
 
+async def test_a_source_deleted_at_the_last_moment_leaves_nothing(service, monkeypatch):
+    """Stored but not recorded yet: a second request must not record what is taken back."""
+    written, may_go_on = threading.Event(), threading.Event()
+    real = service.state.datasets.add_derived
+
+    def add_and_wait(*arguments, **more):
+        real(*arguments, **more)
+        written.set()
+        assert may_go_on.wait(60)
+
+    monkeypatch.setattr(service.state.datasets, "add_derived", add_and_wait)
+    source = await service.upload(small_images(20))
+    body = {"dataset": source, "recipe": RECIPE}
+    first = asyncio.create_task(service.http.post(PATH, json=body))
+    await asyncio.to_thread(written.wait, 60)
+    second = asyncio.create_task(service.http.post(PATH, json=body))
+    await asyncio.sleep(0.1)  # enough to look at the store; it waits for the first one
+    assert not second.done()
+    assert (await service.http.delete(f"/v1/datasets/{source}")).status_code == 204
+    may_go_on.set()
+    for answer in await asyncio.gather(first, second):
+        problem(answer, 404, "not_found")
+    assert (await service.http.get("/v1/datasets")).json()["datasets"] == []
+    assert list(service.state.layout.datasets.iterdir()) == []
+    assert list(service.state.layout.transforms.iterdir()) == []
+
+
 async def test_a_key_that_only_reads_may_not_ask(service):
     source = await service.upload(small_images(5))
     key = (await service.http.post("/v1/keys", json={"name": "r", "scopes": ["read"]})).json()
