@@ -13,42 +13,53 @@ if TYPE_CHECKING:
     from gramserve.derivative import compute_derivative
     from gramserve.errors import GramserveError
     from gramserve.learn import GradientDescent
-    from gramserve.spec import KernelSpec, layers, parse_kernel
+    from gramserve.preprocessing import FittedRecipe, fit_recipe, preprocess
+    from gramserve.spec import KernelSpec, PreprocessingRecipe, layers, parse_kernel, parse_recipe
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Client",
     "Dataset",
+    "FittedRecipe",
     "GradientDescent",
     "Gram",
     "GramserveError",
     "Job",
     "KernelSpec",
     "Plan",
+    "PreprocessingRecipe",
     "__version__",
     "compute_derivative",
     "compute_gram",
     "connect",
     "errors",
+    "fit_recipe",
     "layers",
     "parse_kernel",
+    "parse_recipe",
+    "preprocess",
 ]
 
 _HOMES = {
     "Client": "gramserve.client",
     "Dataset": "gramserve.client",
+    "FittedRecipe": "gramserve.preprocessing",
     "GradientDescent": "gramserve.learn",
     "Gram": "gramserve.client",
     "GramserveError": "gramserve.errors",
     "Job": "gramserve.client",
     "KernelSpec": "gramserve.spec",
     "Plan": "gramserve.client",
+    "PreprocessingRecipe": "gramserve.spec",
     "compute_derivative": "gramserve.derivative",
     "compute_gram": "gramserve.compute",
     "connect": "gramserve.client",
+    "fit_recipe": "gramserve.preprocessing",
     "layers": "gramserve.spec",
     "parse_kernel": "gramserve.spec",
+    "parse_recipe": "gramserve.spec",
+    "preprocess": "gramserve.preprocessing",
 }
 
 

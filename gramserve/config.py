@@ -49,7 +49,7 @@ class Settings(BaseSettings):
     concurrent_jobs: Annotated[int, Field(ge=1)] = 4
     """Jobs whose blocks are computed side by side."""
     max_upload_bytes: Annotated[int, Field(ge=1)] = 16 * _GIB
-    """Largest data set taken."""
+    """Largest data set taken, or made from another one."""
     max_evaluate_bytes: Annotated[int, Field(ge=1)] = _GIB // 4
     """Largest body and largest answer of ``rows:evaluate``."""
     max_response_bytes: Annotated[int, Field(ge=1)] = 4 * _GIB

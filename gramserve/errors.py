@@ -10,7 +10,7 @@
     |   |-- InvalidDataError             NaN, infinite, empty or unreadable items
     |   `-- RowRangeError (IndexError)   rows or columns outside the Gram matrix
     |-- PlanError (ValueError)           the request is right but cannot be cut to fit
-    |   |-- MemoryBudgetError (MemoryError)  one pair or block does not fit a worker
+    |   |-- MemoryBudgetError (MemoryError)  a pair, block or whitening does not fit
     |   `-- EngineUnavailableError       no engine here runs this kernel
     |-- BlockError (RuntimeError)        one block failed
     |   |-- DeviceMemoryError            the device ran out of memory (retryable)
@@ -125,7 +125,7 @@ class PlanError(GramserveError, ValueError):
 
 
 class MemoryBudgetError(PlanError, MemoryError):
-    """A block or pair needs more memory than a worker has; names both and the remedy."""
+    """A block, pair or whitening needs more memory than there is; names both and the remedy."""
 
     code = "memory_budget"
 

@@ -11,6 +11,7 @@ from gramserve.blocks.executor import Executor, Session, Task
 from gramserve.blocks.task import ItemsPlace, Recipe, RowTask, VarianceTask
 from gramserve.blocks.work import missing_segments, place_items
 from gramserve.errors import WorkerLostError, error_for_code
+from gramserve.preprocessing import ItemSource
 from gramserve.store import DatasetStore, StateLayout
 
 INTERACTIVE_PRIORITY = 1000
@@ -25,7 +26,7 @@ def evaluate_rows(
     recipe: Recipe,
     *,
     scratch: Path,
-    items: NDArray[Any],
+    items: ItemSource,
     columns: ItemsPlace,
     column_count: int,
     panel: int,
@@ -40,8 +41,8 @@ def evaluate_rows(
         With a spec of one kernel.
     scratch : Path
         An empty directory for the new items while they are needed; the caller removes it.
-    items : ndarray, (n, *item_shape)
-        The new items.
+    items : ItemSource, (n, *item_shape)
+        The new items: an array, or what makes them when they are read.
     columns : ItemsPlace
         The data set; its variances are computed where they are missing.
     column_count : int
@@ -76,8 +77,8 @@ def evaluate_rows(
                 for result in results:
                     if result.failure is not None:
                         raise error_for_code(result.failure.code)(result.failure.message)
-        for start in range(0, len(items), panel):
-            stop = min(start + panel, len(items))
+        for start in range(0, info.items, panel):
+            stop = min(start + panel, info.items)
             tasks_across = [
                 RowTask(
                     recipe, rows, columns, (start, stop), (left, min(left + panel, column_count))

@@ -1,9 +1,9 @@
 """Data sets: what the catalog remembers of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import delete, func, or_, select, update
+from sqlalchemy import Select, delete, func, or_, select, update
 from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -15,11 +15,22 @@ from gramserve.catalog.transitions import ACTIVE_STATES
 from gramserve.errors import ConflictError, StoreNotFoundError
 
 _datasets = tables.datasets
+_derivations = tables.derivations
+
+
+def _all() -> Select[Any]:
+    """Select data sets, each with how it was made if it was made from another."""
+    made = (_derivations.c.source, _derivations.c.fit, _derivations.c.recipe)
+    return select(_datasets, *made).outerjoin(_derivations)
 
 
 def _record(row: Row[Any]) -> DatasetRecord:
     fields = dict(row._mapping)
-    return DatasetRecord(**{**fields, "shape": tuple(fields["shape"])})
+    made = {key: fields.pop(key) for key in ("source", "fit", "recipe")}
+    # Items have the dtype that was asked for: it is written down once.
+    preprocessing = None if made["source"] is None else {**made, "dtype": fields["dtype"]}
+    shape = tuple(fields.pop("shape"))
+    return DatasetRecord(**fields, shape=shape, preprocessing=preprocessing)
 
 
 async def lock_dataset(connection: AsyncConnection, digest: str) -> DatasetRecord:
@@ -30,7 +41,7 @@ async def lock_dataset(connection: AsyncConnection, digest: str) -> DatasetRecor
     StoreNotFoundError
         When there is none.
     """
-    query = select(_datasets).where(_datasets.c.digest == digest).with_for_update()
+    query = _all().where(_datasets.c.digest == digest).with_for_update(of=_datasets)
     row = (await connection.execute(query)).one_or_none()
     if row is None:
         raise _unknown(digest)
@@ -56,13 +67,14 @@ class Datasets(Facet):
         items: int,
         bytes: int,  # noqa: A002 - the contract's word
         name: str | None = None,
+        preprocessing: Mapping[str, Any] | None = None,
     ) -> DatasetRecord:
         """Remember a data set; one that is known stays as it is, but takes a new name.
 
         Parameters
         ----------
         digest : str
-            SHA-256 that names the content, 64 hexadecimal digits.
+            SHA-256 that names the content or how it was made, 64 hexadecimal digits.
         shape : sequence of int
             Items first, then the shape of one item.
         dtype : str
@@ -73,6 +85,8 @@ class Datasets(Facet):
             Size without compression, in bytes.
         name : str, optional
             For people.
+        preprocessing : mapping, optional
+            ``source``, ``fit`` and ``recipe`` of one that was made from another.
 
         Returns
         -------
@@ -89,6 +103,10 @@ class Datasets(Facet):
         )
         async with self._database.write() as connection:
             await connection.execute(statement.on_conflict_do_nothing(index_elements=["digest"]))
+            if preprocessing is not None:
+                made = {key: preprocessing[key] for key in ("source", "fit", "recipe")}
+                derived = self._database.insert(_derivations).values(dataset=digest, **made)
+                await connection.execute(derived.on_conflict_do_nothing(index_elements=["dataset"]))
             if name is not None:
                 await connection.execute(
                     update(_datasets).where(_datasets.c.digest == digest).values(name=name)
@@ -105,7 +123,7 @@ class Datasets(Facet):
             When there is none of this digest.
         """
         async with self._database.read() as connection:
-            query = select(_datasets).where(_datasets.c.digest == digest)
+            query = _all().where(_datasets.c.digest == digest)
             row = (await connection.execute(query)).one_or_none()
         if row is None:
             raise _unknown(digest)
@@ -125,13 +143,13 @@ class Datasets(Facet):
         list of DatasetRecord
         """
         order = (_datasets.c.created.desc(), _datasets.c.digest)
-        query = select(_datasets).order_by(*order).limit(limit).offset(offset)
+        query = _all().order_by(*order).limit(limit).offset(offset)
         async with self._database.read() as connection:
             return [_record(row) for row in await connection.execute(query)]
 
     @uninterrupted
     async def forget_dataset(self, digest: str) -> None:
-        """Forget a data set that no Gram matrix and no unfinished job needs.
+        """Forget a data set that no Gram matrix, unfinished job or other data set needs.
 
         A finished job keeps the digest it was asked with.
 
@@ -147,6 +165,9 @@ class Datasets(Facet):
             needing = {
                 "Gram matrices": select(func.count()).where(
                     or_(tables.grams.c.dataset == digest, tables.grams.c.other == digest)
+                ),
+                "data sets preprocessed from it or by it": select(func.count()).where(
+                    or_(_derivations.c.source == digest, _derivations.c.fit == digest)
                 ),
                 "unfinished jobs": select(func.count()).where(
                     or_(tables.jobs.c.dataset == digest, tables.jobs.c.other == digest),

@@ -16,7 +16,7 @@ class DatasetRecord:
     """One data set."""
 
     digest: str
-    """SHA-256 that names the content, 64 hexadecimal digits."""
+    """SHA-256 that names the content, or how it was preprocessed; 64 hexadecimal digits."""
     name: str | None
     shape: tuple[int, ...]
     """Items first, then the shape of one item."""
@@ -26,6 +26,8 @@ class DatasetRecord:
     bytes: int
     """Size of the items without compression, in bytes."""
     created: datetime
+    preprocessing: Mapping[str, Any] | None = None
+    """``source``, ``fit``, ``recipe`` and ``dtype`` of one that was made from another."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,6 +48,22 @@ datasets = Table(
     Column("created", UtcDateTime, nullable=False, index=True),
 )
 
+# Data sets that were made from others. Source and fit are no foreign keys: the store is the truth,
+# and what somebody removed there must not keep a server from starting.
+derivations = Table(
+    "derivations",
+    metadata,
+    Column(
+        "dataset",
+        String(64),
+        ForeignKey("datasets.digest", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    Column("source", String(64), nullable=False, index=True),
+    Column("fit", String(64), index=True),
+    Column("recipe", JSON, nullable=False),
+)
+
 grams = Table(
     "grams",
     metadata,

@@ -4,7 +4,18 @@ from typing import Annotated
 
 import typer
 
-from gramserve.cli import cache, compute, datasets, grams, jobs, keys, machine, plan, serve
+from gramserve.cli import (
+    cache,
+    compute,
+    datasets,
+    grams,
+    jobs,
+    keys,
+    machine,
+    plan,
+    preprocess,
+    serve,
+)
 from gramserve.cli.exits import epilog
 from gramserve.cli.group import OutermostGroup
 
@@ -33,6 +44,7 @@ def gramserve(
 
 app.command()(compute.compute)
 app.command()(plan.plan)
+app.command()(preprocess.preprocess)
 app.command()(serve.serve)
 app.command()(jobs.submit)
 app.command()(jobs.status)

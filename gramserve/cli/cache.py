@@ -68,6 +68,7 @@ def _of_directory(data_dir: Path) -> list[dict[str, Any]]:
     places = {
         "dataset": layout.datasets,
         "gram": layout.grams,
+        "transform": layout.transforms,
         "variances": layout.variances,
         "upload": layout.uploads,
     }

@@ -4,7 +4,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gramserve.cli.options import ImagesArgument, JsonFlag, KeyOption, UrlOption, connected
+from gramserve.cli.options import (
+    ImagesArgument,
+    JsonFlag,
+    KeyOption,
+    RecipeOption,
+    ResultDtypeOption,
+    UrlOption,
+    connected,
+    read_spec,
+)
 from gramserve.cli.terminal import Terminal, table
 
 if TYPE_CHECKING:
@@ -44,6 +53,30 @@ def upload(
 
 
 @app.command()
+def preprocess(
+    data: Annotated[
+        str, typer.Argument(metavar="DATA", help="A data set's digest, or IMAGES.npy to upload.")
+    ],
+    recipe: RecipeOption,
+    fit: Annotated[
+        str | None,
+        typer.Option("--fit", help="Digest or .npy of the items to fit on; DATA when not given."),
+    ] = None,
+    dtype: ResultDtypeOption = "float32",
+    name: Annotated[str | None, typer.Option("--name", help="A name for people.")] = None,
+    url: UrlOption = None,
+    api_key: KeyOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Make a data set from another; prints its digest."""
+    with connected(url, api_key) as client:
+        dataset = client.datasets.preprocess(
+            data, read_spec(recipe, "--recipe", "recipe"), fit=fit, dtype=dtype, name=name
+        )
+        Terminal(as_json).data(dataset.info, dataset.digest)
+
+
+@app.command()
 def show(
     digest: DigestArgument,
     url: UrlOption = None,
@@ -63,7 +96,7 @@ def delete(
     api_key: KeyOption = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Delete a data set that no Gram matrix is built on."""
+    """Delete a data set that no Gram matrix and no other data set is built on."""
     with connected(url, api_key) as client:
         client.datasets.delete(digest)
     Terminal(as_json).data({"deleted": digest}, f"deleted {digest}")

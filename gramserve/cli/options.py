@@ -38,6 +38,15 @@ PrecisionOption = Annotated[
     typer.Option("--precision", help="How the numbers are computed and stored."),
 ]
 
+RecipeOption = Annotated[
+    str,
+    typer.Option("--recipe", "-r", help="Name of a recipe, a JSON file with one, or the JSON."),
+]
+
+ResultDtypeOption = Annotated[
+    Literal["float32", "float64"], typer.Option("--dtype", help="Of the result.")
+]
+
 BlockSizeOption = Annotated[
     int | None,
     typer.Option("--block-size", help="Rows and columns of a block; chosen when not given."),
@@ -102,7 +111,30 @@ def read_kernel(text: str) -> str | dict[str, Any]:
     SpecError
         When a file does not exist or is not JSON.
     """
-    name, content = "--kernel", text
+    return read_spec(text, "--kernel", "kernel")
+
+
+def read_spec(text: str, option: str, noun: str) -> str | dict[str, Any]:
+    """Return what an option names: a kernel, or a recipe.
+
+    Parameters
+    ----------
+    text : str
+        A name, path of a JSON file, or JSON.
+    option, noun : str
+        What the option and the thing are called, for messages.
+
+    Returns
+    -------
+    str or dict
+        Not looked into.
+
+    Raises
+    ------
+    SpecError
+        When a file does not exist or is not JSON.
+    """
+    name, content = option, text
     if not text.lstrip().startswith("{"):
         path = Path(text)
         if path.suffix != ".json" and not path.is_file():
@@ -111,7 +143,7 @@ def read_kernel(text: str) -> str | dict[str, Any]:
         try:
             content = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            msg = f"the kernel file {text} cannot be read: {error}"
+            msg = f"the {noun} file {text} cannot be read: {error}"
             raise SpecError(msg) from None
     try:
         value = json.loads(content)
@@ -119,7 +151,7 @@ def read_kernel(text: str) -> str | dict[str, Any]:
         msg = f"{name} is not JSON (line {error.lineno}, column {error.colno}): {error.msg}"
         raise SpecError(msg) from None
     if not isinstance(value, str | dict):
-        msg = f"{name} holds a {type(value).__name__}; a kernel is a JSON object or a preset's name"
+        msg = f"{name} holds a {type(value).__name__}; a {noun} is a JSON object or the name of one"
         raise SpecError(msg)
     return value
 

@@ -1,27 +1,19 @@
 """The door of a notebook to a server."""
 
-import os
 import uuid
 from collections.abc import Mapping
 from typing import Any, Self
 
 import httpx
-from numpy.typing import ArrayLike
 
 from gramserve.client.connection import Connection
-from gramserve.client.datasets import Dataset, Datasets
+from gramserve.client.datasets import PLACEHOLDER, Data, Datasets, digest_of_data, unsent
 from gramserve.client.gram import Gram
 from gramserve.client.items import check_finite, items_of
 from gramserve.client.job import Job
 from gramserve.client.plan import Plan
 from gramserve.spec import KernelSpec, Precision, infer_shapes, parse_job, parse_kernel
 from gramserve.spec.status import GramReport, JobReport
-
-type Data = Dataset | str | os.PathLike[str] | ArrayLike
-"""A data set: an object of this client, its digest, an `.npy` file or an array."""
-
-_DIGEST_DIGITS = 64
-_PLACEHOLDER = "0" * _DIGEST_DIGITS
 
 
 class Client:
@@ -213,15 +205,15 @@ class Client:
         kernel = request["kernel"]
         body: dict[str, Any] = {
             **request,
-            "dataset": _digest(data) or _PLACEHOLDER,
-            "other": None if other is None else _digest(other) or _PLACEHOLDER,
+            "dataset": digest_of_data(data) or PLACEHOLDER,
+            "other": None if other is None else digest_of_data(other) or PLACEHOLDER,
             "kernel": kernel if isinstance(kernel, str) else parse_kernel(kernel).canonical(),
         }
         # Before a large upload, not after it: a misspelt kernel should cost nothing.
         _, spec = parse_job(body)
         for source in (data, other):
-            if source is not None and _digest(source) is None:
-                values = items_of(_unsent(source))
+            if source is not None and digest_of_data(source) is None:
+                values = items_of(unsent(source))
                 infer_shapes(spec, values.shape[1:])
                 check_finite(values)
         body["dataset"] = self._uploaded(data)
@@ -229,24 +221,7 @@ class Client:
         return body
 
     def _uploaded(self, data: Data) -> str:
-        return _digest(data) or self.datasets.upload(_unsent(data)).digest
-
-
-def _unsent(data: Data) -> str | os.PathLike[str] | ArrayLike:
-    """Return what is still to be uploaded; narrows the type only."""
-    return data.digest if isinstance(data, Dataset) else data
-
-
-def _digest(data: Data) -> str | None:
-    """Return the digest of a data set that is on the server, None for files and arrays."""
-    if isinstance(data, Dataset):
-        return data.digest
-    is_digest = (
-        isinstance(data, str)
-        and len(data) == _DIGEST_DIGITS
-        and set(data) <= set("0123456789abcdef")
-    )
-    return str(data) if is_digest else None
+        return digest_of_data(data) or self.datasets.upload(unsent(data)).digest
 
 
 def connect(

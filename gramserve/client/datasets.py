@@ -1,6 +1,8 @@
 """Data sets on a server."""
 
 import os
+import re
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -10,9 +12,18 @@ from tqdm.auto import tqdm
 from gramserve.client.cards import html_card, size_text, text_card
 from gramserve.client.connection import Connection
 from gramserve.client.items import check_finite, items_of, npy_header, npy_pieces
-from gramserve.spec.status import DatasetInfo
+from gramserve.spec import PreprocessingRecipe, ResultDtype, parse_preprocess, parse_recipe
+from gramserve.spec.status import DatasetInfo, Preprocessing
+
+type Data = Dataset | str | os.PathLike[str] | ArrayLike
+"""A data set: an object of this client, its digest, an `.npy` file or an array."""
+
+PLACEHOLDER = "0" * 64
+"""Stands for the digest of what is not uploaded yet while the rest of a body is checked."""
 
 _BAR_FROM_BYTES = 16 * 2**20
+_PREPROCESS_TIMEOUT_S = 3600.0
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 class Dataset:
@@ -32,7 +43,7 @@ class Dataset:
 
     @property
     def digest(self) -> str:
-        """SHA-256 that names the content, 64 hexadecimal digits."""
+        """SHA-256 that names the content, or how it was made; 64 hexadecimal digits."""
         return self.info.digest
 
     @property
@@ -57,11 +68,39 @@ class Dataset:
 
     @property
     def created(self) -> datetime | None:
-        """When it was first uploaded."""
+        """When it was first uploaded or made."""
         return self.info.created
 
+    @property
+    def preprocessing(self) -> Preprocessing | None:
+        """How it was made from another data set; None when it was uploaded."""
+        return self.info.preprocessing
+
+    def preprocess(
+        self,
+        recipe: str | Mapping[str, Any] | PreprocessingRecipe,
+        *,
+        fit: "Data | None" = None,
+        dtype: ResultDtype = "float32",
+        name: str | None = None,
+    ) -> "Dataset":
+        """Make a data set from this one, at the server.
+
+        Parameters
+        ----------
+        recipe, fit, dtype, name
+            As in :meth:`Datasets.preprocess`.
+
+        Returns
+        -------
+        Dataset
+            The new one.
+        """
+        datasets = Datasets(self._connection)
+        return datasets.preprocess(self, recipe, fit=fit, dtype=dtype, name=name)
+
     def delete(self) -> None:
-        """Delete it from the server, which refuses while Gram matrices are built on it."""
+        """Delete it from the server, which refuses while something is built on it."""
         self._connection.send("DELETE", f"/v1/datasets/{self.digest}")
 
     def __len__(self) -> int:
@@ -88,6 +127,7 @@ class Dataset:
             "shape": " x ".join(str(length) for length in self.shape),
             "dtype": f"{self.dtype} ({size_text(self.nbytes)})",
             "created": self.created,
+            "preprocessed": None if self.preprocessing is None else _made(self.preprocessing),
         }
 
 
@@ -155,6 +195,68 @@ class Datasets:
         # The content names the data set, so sending it twice is harmless.
         return self._wrap(self._connection.repeat(once))
 
+    def preprocess(
+        self,
+        data: Data,
+        recipe: str | Mapping[str, Any] | PreprocessingRecipe,
+        *,
+        fit: Data | None = None,
+        dtype: ResultDtype = "float32",
+        name: str | None = None,
+        timeout_s: float = _PREPROCESS_TIMEOUT_S,
+    ) -> Dataset:
+        """Make a data set from another, at the server; the same request is computed once.
+
+        Parameters
+        ----------
+        data : Dataset, digest, path or array_like
+            Items; files and arrays are uploaded.
+        recipe : str, mapping or PreprocessingRecipe
+            The name of a recipe, a name with options, or steps.
+        fit : Dataset, digest, path or array_like, optional
+            Items that fitted steps take their statistics from: the training images, when
+            ``data`` are test images. ``data`` itself when not given.
+        dtype : {"float32", "float64"}
+            Of the result.
+        name : str, optional
+            For people.
+        timeout_s : float
+            Seconds to wait for the server.
+
+        Returns
+        -------
+        Dataset
+            Named by ``data``, ``fit``, ``recipe`` and ``dtype``.
+
+        Raises
+        ------
+        SpecError
+            When recipe or dtype are wrong, found here before anything is sent, or the recipe
+            does not fit the items.
+        MemoryBudgetError
+            When items have too many values to be whitened.
+        StoreNotFoundError
+            When there is no such data set.
+        """
+        body: dict[str, Any] = {
+            "dataset": digest_of_data(data) or PLACEHOLDER,
+            "fit": None if fit is None else digest_of_data(fit) or PLACEHOLDER,
+            "recipe": recipe if isinstance(recipe, str) else parse_recipe(recipe).canonical(),
+            "dtype": dtype,
+            "name": name,
+        }
+        # Before a large upload, not after it: a misspelt step should cost nothing.
+        parse_preprocess(body)
+        body["dataset"] = self._uploaded(data)
+        body["fit"] = None if fit is None else self._uploaded(fit)
+
+        def once() -> Any:
+            path = "/v1/datasets:preprocess"
+            return self._connection.send("POST", path, json=body, timeout_s=timeout_s)
+
+        # What is asked for names the data set, so asking twice is harmless.
+        return self._wrap(self._connection.repeat(once))
+
     def list(self) -> "list[Dataset]":
         """Return all data sets.
 
@@ -196,12 +298,45 @@ class Datasets:
         Raises
         ------
         ConflictError
-            While Gram matrices are built on it.
+            While Gram matrices or other data sets are built on it.
         """
         self._connection.send("DELETE", f"/v1/datasets/{digest}")
 
+    def _uploaded(self, data: Data) -> str:
+        known = digest_of_data(data)
+        return known or self.upload(unsent(data)).digest
+
     def _wrap(self, body: Any) -> Dataset:
         return Dataset(self._connection, self._connection.read_body(DatasetInfo, body))
+
+
+def digest_of_data(data: Data) -> str | None:
+    """Return the digest of a data set that is on the server, None for files and arrays.
+
+    Parameters
+    ----------
+    data : Dataset, digest, path or array_like
+        As given.
+
+    Returns
+    -------
+    str or None
+        64 hexadecimal digits.
+    """
+    if isinstance(data, Dataset):
+        return data.digest
+    return str(data) if isinstance(data, str) and _DIGEST.fullmatch(data) else None
+
+
+def unsent(data: Data) -> str | os.PathLike[str] | ArrayLike:
+    """Return what is still to be uploaded; narrows the type only."""
+    return data.digest if isinstance(data, Dataset) else data
+
+
+def _made(how: Preprocessing) -> str:
+    steps = " > ".join(str(step.get("type")) for step in how.recipe.get("steps", ()))
+    fit = "" if how.fit in {None, how.source} else f", fitted on {str(how.fit)[:12]}"
+    return f"{steps} of {how.source[:12]}{fit}"
 
 
 def _counted(values: NDArray[Any], bar: Any) -> Any:

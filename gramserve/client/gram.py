@@ -226,6 +226,7 @@ class Gram:
         x_new: ArrayLike,
         *,
         derivative: Derivative | None = None,
+        preprocess: bool = False,
         timeout_s: float = _EVALUATE_TIMEOUT_S,
     ) -> NDArray[Any]:
         """Compute kernel rows of new items, or a derivative, against the columns' data set.
@@ -239,6 +240,10 @@ class Gram:
         derivative : {"dx", "dx2", "dxdx2", "dxdx"}, optional
             A derivative in the new item x, in the data set's item x', in both, or twice in x, in
             place of the kernel; for vectors (:func:`gramserve.compute_derivative`).
+        preprocess : bool
+            Whether ``x_new`` are items as they were uploaded at first, to be preprocessed at
+            the server as the data set of the columns was, with what was fitted then. Without
+            it, they are used as they are.
         timeout_s : float
             Seconds to wait for each batch.
 
@@ -253,6 +258,7 @@ class Gram:
             When there is no such derivative, or a layer has none.
         QuotaError
             When the answer for one item is more than the server computes at once.
+            With ``preprocess``, when the data set of the columns was not preprocessed.
         """
         values = items_of(x_new)
         check_finite(values)
@@ -271,7 +277,10 @@ class Gram:
         out = np.empty(shape, dtype)
         for start in range(0, len(values), step):
             run = slice(start, start + step)
-            self._evaluate(values[run], derivative, timeout_s, out[run])
+            params: dict[str, str] = {} if derivative is None else {"derivative": derivative}
+            if preprocess:
+                params["preprocess"] = "true"
+            self._evaluate(values[run], params, timeout_s, out[run])
         return out
 
     def zarr(self) -> "zarr.Array[Any]":
@@ -321,11 +330,7 @@ class Gram:
         return self.rows(0, len(self))
 
     def _evaluate(
-        self,
-        values: NDArray[Any],
-        derivative: Derivative | None,
-        timeout_s: float,
-        out: NDArray[Any],
+        self, values: NDArray[Any], params: dict[str, str], timeout_s: float, out: NDArray[Any]
     ) -> None:
         headers = {
             "Content-Type": _NPY,
@@ -338,9 +343,9 @@ class Gram:
             lambda: self._connection.fetch_array_once(
                 "POST",
                 path,
-                params={} if derivative is None else {"derivative": derivative},
                 content=npy_pieces(values),
                 headers=headers,
+                params=params,
                 out=out,
                 timeout_s=timeout_s,
             )

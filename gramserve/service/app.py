@@ -27,12 +27,25 @@ from gramserve.service.routes import (
     jobs,
     kernels,
     keys,
+    preprocess,
     rows,
     zarr,
 )
 from gramserve.service.state import open_state
 
-_ROUTERS = (health, datasets, kernels, jobs, events, grams, rows, evaluate, zarr, keys)
+_ROUTERS = (
+    health,
+    datasets,
+    preprocess,
+    kernels,
+    jobs,
+    events,
+    grams,
+    rows,
+    evaluate,
+    zarr,
+    keys,
+)
 _THREADS = 16
 
 

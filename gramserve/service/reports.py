@@ -12,6 +12,7 @@ from gramserve.spec.status import (
     GramReport,
     JobError,
     JobReport,
+    Preprocessing,
 )
 
 
@@ -25,6 +26,11 @@ def dataset_report(record: DatasetRecord) -> DatasetInfo:
         bytes=record.bytes,
         name=record.name,
         created=record.created,
+        preprocessing=(
+            None
+            if record.preprocessing is None
+            else Preprocessing.model_validate(record.preprocessing)
+        ),
     )
 
 

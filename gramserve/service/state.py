@@ -17,7 +17,8 @@ from gramserve.config import Settings
 from gramserve.errors import ConflictError
 from gramserve.service.dispatcher import Dispatcher
 from gramserve.service.open_grams import OpenGrams
-from gramserve.store import DatasetStore, StateLayout, VarianceStore
+from gramserve.service.preprocessor import Preprocessor
+from gramserve.store import DatasetStore, StateLayout, TransformStore, VarianceStore
 
 _LOCK = "server.lock"
 
@@ -30,13 +31,15 @@ class ServiceState:
     layout: StateLayout
     catalog: Catalog
     datasets: DatasetStore
+    transforms: TransformStore
     executor: Executor
     dispatcher: Dispatcher
     grams: OpenGrams
+    preprocessor: Preprocessor
+    datasets_lock: asyncio.Lock
+    """Held while a data set is added or removed in store and catalog together."""
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the server begins to stop; streams end then."""
-    datasets_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held while a data set is added or removed in store and catalog together."""
 
 
 @contextlib.contextmanager
@@ -65,6 +68,7 @@ def _clear_leftovers(layout: StateLayout, datasets: DatasetStore) -> None:
         else:
             leftover.unlink(missing_ok=True)
     datasets.sweep()
+    TransformStore(layout.transforms).sweep()
     VarianceStore(layout.variances).sweep()
 
 
@@ -72,7 +76,12 @@ async def _record_stored_datasets(catalog: Catalog, datasets: DatasetStore) -> N
     """Tell the catalog of data sets that only the store knows: the store is the truth."""
     for info in await asyncio.to_thread(datasets.list):
         await catalog.record_dataset(
-            info.digest, shape=info.shape, dtype=info.dtype, items=info.items, bytes=info.bytes
+            info.digest,
+            shape=info.shape,
+            dtype=info.dtype,
+            items=info.items,
+            bytes=info.bytes,
+            preprocessing=info.preprocessing,
         )
 
 
@@ -114,14 +123,20 @@ async def open_state(settings: Settings) -> AsyncIterator[ServiceState]:
         stack.push_async_callback(asyncio.to_thread, executor.close)
         dispatcher = Dispatcher(settings, layout, catalog, datasets, executor)
         await stack.enter_async_context(dispatcher)
+        transforms, lock = TransformStore(layout.transforms), asyncio.Lock()
+        preprocessor = Preprocessor(catalog, datasets, transforms, lock, settings.max_upload_bytes)
+        stack.push_async_callback(preprocessor.close)
         yield ServiceState(
             settings=settings,
             layout=layout,
             catalog=catalog,
             datasets=datasets,
+            transforms=transforms,
             executor=executor,
             dispatcher=dispatcher,
             grams=OpenGrams(catalog, layout, settings.row_cache_bytes),
+            preprocessor=preprocessor,
+            datasets_lock=lock,
         )
 
 

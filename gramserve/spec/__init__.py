@@ -1,10 +1,17 @@
-"""What is asked: kernel specs, their shapes and digests, and the bodies of jobs and reports.
+"""What is asked: kernel specs and recipes, their digests, and the bodies of jobs and reports.
 
 Frozen pydantic models only: no arrays, no files, no network.
 """
 
 from gramserve.spec import layers
-from gramserve.spec.addresses import KERNEL_CODE_VERSION, block_address, gram_address
+from gramserve.spec.addresses import (
+    KERNEL_CODE_VERSION,
+    PREPROCESSING_CODE_VERSION,
+    block_address,
+    derived_address,
+    fit_address,
+    gram_address,
+)
 from gramserve.spec.canonical import canonical_json, digest_of
 from gramserve.spec.derivative import (
     DERIVATIVES,
@@ -22,7 +29,16 @@ from gramserve.spec.network import (
     Precision,
     parse_kernel,
 )
+from gramserve.spec.preprocessing import (
+    RESULT_DTYPES,
+    PreprocessingRecipe,
+    PreprocessRequest,
+    ResultDtype,
+    parse_preprocess,
+    parse_recipe,
+)
 from gramserve.spec.presets import PRESETS, describe_presets
+from gramserve.spec.recipes import RECIPES, describe_recipes
 from gramserve.spec.shapes import LayerShape, infer_shapes, input_positions
 
 __all__ = [
@@ -30,7 +46,10 @@ __all__ = [
     "FORMAT",
     "KERNEL_CODE_VERSION",
     "PRECISIONS",
+    "PREPROCESSING_CODE_VERSION",
     "PRESETS",
+    "RECIPES",
+    "RESULT_DTYPES",
     "Derivative",
     "InputSpec",
     "JobRequest",
@@ -38,12 +57,18 @@ __all__ = [
     "KernelSpec",
     "LayerShape",
     "Precision",
+    "PreprocessRequest",
+    "PreprocessingRecipe",
+    "ResultDtype",
     "block_address",
     "canonical_json",
     "derivative_order",
     "derivative_shape",
+    "derived_address",
     "describe_presets",
+    "describe_recipes",
     "digest_of",
+    "fit_address",
     "gram_address",
     "infer_shapes",
     "input_positions",
@@ -51,4 +76,6 @@ __all__ = [
     "parse_derivative",
     "parse_job",
     "parse_kernel",
+    "parse_preprocess",
+    "parse_recipe",
 ]

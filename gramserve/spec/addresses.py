@@ -1,10 +1,14 @@
-"""Content addresses: what names a Gram matrix, a block and a set of variances."""
+"""Content addresses: what names a Gram matrix, a block and a preprocessed data set."""
 
 from gramserve.spec.canonical import digest_of
 from gramserve.spec.network import FORMAT, KernelSpec, Precision
+from gramserve.spec.preprocessing import PreprocessingRecipe
 
 KERNEL_CODE_VERSION = 1
 """Raised when a change makes engines return different numbers for the same spec."""
+
+PREPROCESSING_CODE_VERSION = 1
+"""Raised when a change makes a recipe give different numbers."""
 
 
 def gram_address(
@@ -72,5 +76,66 @@ def block_address(spec: KernelSpec, precision: Precision, rows: str, columns: st
             "precision": precision,
             "rows": rows,
             "columns": columns,
+        }
+    )
+
+
+def derived_address(recipe: PreprocessingRecipe, source: str, fit: str | None, dtype: str) -> str:
+    """Return the digest of a preprocessed data set: a hash of all that decides its content.
+
+    Parameters
+    ----------
+    recipe : PreprocessingRecipe
+        What is done.
+    source : str
+        Digest of the data set whose items are taken.
+    fit : str or None
+        Digest of the data set that steps are fitted on; None when no step is.
+    dtype : {"float32", "float64"}
+        What the result is stored in.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits, the same wherever the same thing is asked for.
+
+    Notes
+    -----
+    Content computed on another machine may differ in its last bits, as with the engines of a
+    Gram matrix. Items themselves are still told apart by their bytes.
+    """
+    return digest_of(
+        {
+            "format": recipe.format,
+            "code": PREPROCESSING_CODE_VERSION,
+            "recipe": recipe.canonical(),
+            "source": source,
+            "fit": fit,
+            "dtype": dtype,
+        }
+    )
+
+
+def fit_address(recipe: PreprocessingRecipe, fit: str | None) -> str:
+    """Return what names the constants of a recipe that was fitted on a data set.
+
+    Parameters
+    ----------
+    recipe : PreprocessingRecipe
+        What was fitted.
+    fit : str or None
+        Digest of the data set.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+    """
+    return digest_of(
+        {
+            "format": recipe.format,
+            "code": PREPROCESSING_CODE_VERSION,
+            "recipe": recipe.canonical(),
+            "fit": fit,
         }
     )

@@ -10,6 +10,9 @@ from gramserve.errors import SpecError, UnknownLayerError
 from gramserve.spec.layers import LAYER_TYPES
 from gramserve.spec.names import nearest
 
+Types = Mapping[str, type[BaseModel]]
+"""Models by their ``type``."""
+
 
 def place(location: Sequence[str | int], tags: Iterable[str] = LAYER_TYPES) -> str:
     """Write a location as ``layers[2].size``, without the union tags pydantic inserts.
@@ -38,13 +41,13 @@ def place(location: Sequence[str | int], tags: Iterable[str] = LAYER_TYPES) -> s
     return text
 
 
-def _fields_at(model: type[BaseModel], location: Sequence[str | int]) -> list[str]:
+def _fields_at(model: type[BaseModel], location: Sequence[str | int], types: Types) -> list[str]:
     """Return the fields that were possible where an unknown key was found."""
     owner: type[BaseModel] = model
     for part in location[:-1]:
         if isinstance(part, str):
-            if part in LAYER_TYPES:
-                owner = LAYER_TYPES[part]
+            if part in types:
+                owner = types[part]
             elif part in owner.model_fields:
                 annotation = owner.model_fields[part].annotation
                 if isinstance(annotation, type) and issubclass(annotation, BaseModel):
@@ -52,24 +55,26 @@ def _fields_at(model: type[BaseModel], location: Sequence[str | int]) -> list[st
     return list(owner.model_fields)
 
 
-def _tag_sentence(given: Any) -> str:
+def _tag_sentence(given: Any, types: Types, noun: str) -> str:
+    example = "relu" if "relu" in types else next(iter(types))
     if isinstance(given, Mapping):
-        return 'has no "type"; a layer is written {"type": "relu"}'
-    return f'must be a layer such as {{"type": "relu"}}, got {given!r}'
+        return f'has no "type"; a {noun} is written {{"type": "{example}"}}'
+    return f'must be a {noun} such as {{"type": "{example}"}}, got {given!r}'
 
 
-def _sentence(fault: Mapping[str, Any], model: type[BaseModel]) -> str:
+def _sentence(fault: Mapping[str, Any], model: type[BaseModel], types: Types, noun: str) -> str:
     given, context = fault.get("input"), fault.get("ctx", {})
     match fault["type"]:
         case "extra_forbidden":
-            sentence = f"unknown key{nearest(fault['loc'][-1], _fields_at(model, fault['loc']))}"
+            known = _fields_at(model, fault["loc"], types)
+            sentence = f"unknown key{nearest(fault['loc'][-1], known)}"
         case "missing":
             sentence = "is required"
         case "union_tag_invalid":
             tag = context["tag"]
-            sentence = f"unknown layer type {tag!r}{nearest(tag, LAYER_TYPES)}"
+            sentence = f"unknown {noun} type {tag!r}{nearest(tag, types)}"
         case "union_tag_not_found" | "model_attributes_type":
-            sentence = _tag_sentence(given)
+            sentence = _tag_sentence(given, types, noun)
         case "literal_error":
             known = re.findall(r"'([^']*)'", str(context.get("expected", "")))
             sentence = f"{given!r} is not known{nearest(given, known)}"
@@ -80,7 +85,13 @@ def _sentence(fault: Mapping[str, Any], model: type[BaseModel]) -> str:
     return sentence
 
 
-def spec_error(error: ValidationError, model: type[BaseModel], what: str) -> SpecError:
+def spec_error(
+    error: ValidationError,
+    model: type[BaseModel],
+    what: str,
+    types: Types = LAYER_TYPES,
+    noun: str = "layer",
+) -> SpecError:
     """Collect all faults of a validation into one error.
 
     Parameters
@@ -91,6 +102,10 @@ def spec_error(error: ValidationError, model: type[BaseModel], what: str) -> Spe
         The model that was validated, to name its fields.
     what : str
         What the user gave, for the first words of the message: "kernel spec".
+    types : mapping of str to type of BaseModel
+        The models that are told apart by their ``type``.
+    noun : str
+        What one of those is called: "layer", "step".
 
     Returns
     -------
@@ -101,15 +116,15 @@ def spec_error(error: ValidationError, model: type[BaseModel], what: str) -> Spe
     found: dict[str, list[str]] = {}
     unknown = False
     for fault in error.errors(include_url=False):
-        location = place(fault["loc"])
-        for line in _sentence(fault, model).splitlines():
+        location = place(fault["loc"], types)
+        for line in _sentence(fault, model, types, noun).splitlines():
             # Checks across layers report several places at once, one on each line.
             where, separator, sentence = line.partition(": ") if not location else ("", "", "")
             if not separator:
                 where, sentence = location, line
             if sentence not in found.setdefault(where, []):
                 found[where].append(sentence)
-        unknown = unknown or fault["type"] == "union_tag_invalid"
+        unknown = unknown or (fault["type"] == "union_tag_invalid" and types is LAYER_TYPES)
     faults = [
         {"loc": location, "message": sentence}
         for location, sentences in found.items()

@@ -25,11 +25,24 @@ class Body(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
+class Preprocessing(Body):
+    """How a data set was made from another one."""
+
+    source: str
+    """Digest of the data set whose items were taken."""
+    fit: str | None = None
+    """Digest of the data set that the steps were fitted on; None when no step is fitted."""
+    recipe: dict[str, Any]
+    """The expanded recipe, defaults filled in."""
+    dtype: str
+    """What the result is stored in."""
+
+
 class DatasetInfo(Body):
     """One data set."""
 
     digest: str
-    """SHA-256 that names the content, 64 hexadecimal digits."""
+    """SHA-256 that names the content, or how it was preprocessed; 64 hexadecimal digits."""
     shape: tuple[int, ...]
     """Items first, then the shape of one item."""
     dtype: str
@@ -39,6 +52,8 @@ class DatasetInfo(Body):
     """Size of the items without compression."""
     name: str | None = None
     created: datetime | None = None
+    preprocessing: Preprocessing | None = None
+    """How it was made from another data set; None when it was uploaded."""
 
 
 class BlockCounts(Body):

@@ -1,11 +1,11 @@
-"""Data sets: immutable, named by their content."""
+"""Data sets: immutable, named by their content or by how they were made."""
 
-import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from gramserve.errors import (
     InvalidDataError,
     StoreNotFoundError,
 )
+from gramserve.preprocessing import ItemSource, PreprocessedItems
+from gramserve.store.dataset_header import DatasetRecord, read_header, write_header
 from gramserve.store.files import (
     StagedDirectory,
     remove_directory,
@@ -37,34 +39,9 @@ from gramserve.store.items import (
 )
 from gramserve.store.npy import open_npy
 
-FORMAT = "gramserve.dataset/1"
-"""Version of the stored form."""
-
 _RUN_BYTES = 4 * 2**20
 _KEYS_PER_RUN = _RUN_BYTES // DIGEST_BYTES
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-
-
-@dataclass(frozen=True)
-class DatasetRecord:
-    """One stored data set."""
-
-    digest: str
-    """SHA-256 that names the content, 64 hexadecimal digits."""
-    shape: tuple[int, ...]
-    """Items first, then the shape of one item."""
-    dtype: str
-    """NumPy name, for example "uint8"."""
-    items: int
-    """How many items."""
-    bytes: int
-    """Size of the items."""
-    name: str | None
-    """What the first to add it called it."""
-    created: datetime
-    """When it was added, UTC."""
-    known: bool = False
-    """Whether it was there before it was added."""
 
 
 class DatasetStore:
@@ -83,13 +60,16 @@ class DatasetStore:
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
 
-    def add(self, items: ArrayLike | os.PathLike[str], *, name: str | None = None) -> DatasetRecord:
+    def add(
+        self, items: ArrayLike | os.PathLike[str] | ItemSource, *, name: str | None = None
+    ) -> DatasetRecord:
         """Store items, unless the same items are stored already.
 
         Parameters
         ----------
-        items : array_like, shape (n, ...), or path or str
-            Any real dtype and order, or a ``.npy`` file, which is read in pieces of 4 MiB.
+        items : array_like, shape (n, ...), path or str, or ItemSource
+            Any real dtype and order. A ``.npy`` file is read in pieces of 4 MiB, as is what
+            makes its items when they are asked for.
         name : str, optional
             For people.
 
@@ -106,22 +86,69 @@ class DatasetStore:
         StorageFullError
             If there is no space; nothing is left behind.
         """
-        source = _open(items)
+        return self._add(_open(items), name=name)
+
+    def add_derived(
+        self,
+        items: ItemSource,
+        digest: str,
+        *,
+        preprocessing: Mapping[str, Any],
+        name: str | None = None,
+    ) -> DatasetRecord:
+        """Store items under the name of how they were made, unless that is stored already.
+
+        Parameters
+        ----------
+        items : ItemSource, shape (n, ...)
+            Read in pieces of 4 MiB.
+        digest : str
+            :func:`gramserve.spec.derived_address` of what follows.
+        preprocessing : mapping
+            ``source``, ``fit``, ``recipe`` and ``dtype``, as JSON values.
+        name : str, optional
+            For people.
+
+        Returns
+        -------
+        DatasetRecord
+            With ``content``, what :meth:`add` would have named these items.
+
+        Raises
+        ------
+        InvalidDataError
+            If an item is not finite.
+        StorageFullError
+            If there is no space; nothing is left behind.
+        """
+        return self._add(items, name=name, digest=digest, preprocessing=preprocessing)
+
+    def _add(
+        self,
+        source: ItemSource,
+        *,
+        name: str | None,
+        digest: str | None = None,
+        preprocessing: Mapping[str, Any] | None = None,
+    ) -> DatasetRecord:
         dtype = stored_dtype(source.dtype)
         check_items_shape(source.shape)
         with StagedDirectory(self.root) as staged:
-            digest = _write(staged.path, source, dtype)
+            content = _write(staged.path, source, dtype)
+            digest = digest or content
             record = DatasetRecord(
                 digest=digest,
                 shape=source.shape,
                 dtype=dtype.name,
                 items=source.shape[0],
-                bytes=source.size * dtype.itemsize,
+                bytes=prod(source.shape) * dtype.itemsize,
                 name=name,
                 created=datetime.now(UTC),
+                preprocessing=preprocessing,
+                content=None if preprocessing is None else content,
             )
             if not (self.root / digest).exists():
-                write_file(staged.path / METADATA, [_metadata(record)])
+                write_file(staged.path / METADATA, [write_header(record)])
                 if staged.commit(self.root / digest):
                     return record
         return replace(self.info(digest), known=True)
@@ -149,16 +176,7 @@ class DatasetStore:
         path = self._path(digest) / METADATA
         with reporting("read", path):
             try:
-                said = json.loads(path.read_bytes())["attributes"]["gramserve"]
-                return DatasetRecord(
-                    digest=digest,
-                    shape=tuple(int(n) for n in said["shape"]),
-                    dtype=str(said["dtype"]),
-                    items=int(said["shape"][0]),
-                    bytes=int(said["bytes"]),
-                    name=said["name"],
-                    created=datetime.fromisoformat(said["created"]),
-                )
+                return read_header(digest, path.read_bytes())
             except (FileNotFoundError, NotADirectoryError):
                 raise self._no(digest) from None
             except (ValueError, KeyError, TypeError, IndexError) as error:
@@ -245,6 +263,26 @@ class DatasetStore:
         """
         return self._read(digest, "items", start, stop)
 
+    def open(self, digest: str) -> "StoredItems":
+        """Open the items for reading some at a time.
+
+        Parameters
+        ----------
+        digest : str
+            Name of the data set.
+
+        Returns
+        -------
+        StoredItems
+            Nothing is read yet.
+
+        Raises
+        ------
+        StoreNotFoundError
+            If there is none.
+        """
+        return StoredItems(self, self.info(digest))
+
     def item_keys(self, digest: str, start: int = 0, stop: int | None = None) -> NDArray[np.bytes_]:
         """Return what identifies every item: equal keys, equal bytes.
 
@@ -277,7 +315,7 @@ class DatasetStore:
         Returns
         -------
         str
-            64 hexadecimal digits; of all items, the name of the data set.
+            64 hexadecimal digits; of all items, the name of their content.
         """
         record = self.info(digest)
         digests = self._read(digest, "keys", start, stop)
@@ -306,21 +344,47 @@ class DatasetStore:
         return StoreNotFoundError(f"no data set {digest!r}; upload it first", dataset=digest)
 
 
-def _open(items: ArrayLike | os.PathLike[str]) -> NDArray[Any]:
+class StoredItems:
+    """The items of a stored data set, read by slices of neighbours.
+
+    Parameters
+    ----------
+    store : DatasetStore
+        Where they are.
+    record : DatasetRecord
+        What they are.
+    """
+
+    def __init__(self, store: DatasetStore, record: DatasetRecord) -> None:
+        self._store, self._digest = store, record.digest
+        self.shape = record.shape
+        self.dtype = np.dtype(record.dtype)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, run: slice, /) -> NDArray[Any]:
+        start, stop, _ = run.indices(len(self))
+        return self._store.read(self._digest, start, stop)
+
+
+def _open(items: ArrayLike | os.PathLike[str] | ItemSource) -> ItemSource:
     if isinstance(items, str | os.PathLike):
         return open_npy(Path(items))
+    if isinstance(items, PreprocessedItems):
+        return items
     try:
         return np.asarray(items)
     except ValueError as error:
         raise InvalidDataError(f"these items are not one array: {error}") from error
 
 
-def _write(folder: Path, source: NDArray[Any], dtype: np.dtype[Any]) -> str:
+def _write(folder: Path, source: ItemSource, dtype: np.dtype[Any]) -> str:
     item_shape = source.shape[1:]
     item_bytes = int(np.prod(item_shape)) * dtype.itemsize
     run = max(1, _RUN_BYTES // item_bytes)
     array = ItemArray.create(folder / "items", shape=source.shape, dtype=dtype, run=run)
-    digests = np.empty((len(source), DIGEST_BYTES), np.uint8)
+    digests = np.empty((source.shape[0], DIGEST_BYTES), np.uint8)
     for number in range(array.runs):
         start, stop = array.run_range(number)
         # A copy: what is hashed is what is written, whoever else has the source.
@@ -332,16 +396,3 @@ def _write(folder: Path, source: NDArray[Any], dtype: np.dtype[Any]) -> str:
     for number in range(keys.runs):
         keys.write_run(number, digests[slice(*keys.run_range(number))])
     return digest_items(item_shape, dtype, digests)
-
-
-def _metadata(record: DatasetRecord) -> bytes:
-    own: Mapping[str, Any] = {
-        "format": FORMAT,
-        "shape": list(record.shape),
-        "dtype": record.dtype,
-        "bytes": record.bytes,
-        "name": record.name,
-        "created": record.created.isoformat(),
-    }
-    group = {"zarr_format": 3, "node_type": "group", "attributes": {"gramserve": own}}
-    return json.dumps(group, indent=2).encode()

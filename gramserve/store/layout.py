@@ -19,6 +19,7 @@ class StateLayout:
         root/
           catalog.sqlite        who asked for what, how far
           datasets/DIGEST/      items and their digests
+          transforms/KEY/       constants of fitted recipes of preprocessing
           variances/KEY/        self-kernels of the items, per data set and kernel
           grams/ID/             Gram matrices, Zarr arrays
           uploads/              bodies still arriving
@@ -43,6 +44,11 @@ class StateLayout:
     def datasets(self) -> Path:
         """Directory of the data sets."""
         return self.root / "datasets"
+
+    @property
+    def transforms(self) -> Path:
+        """Directory of the fitted recipes."""
+        return self.root / "transforms"
 
     @property
     def variances(self) -> Path:
@@ -91,7 +97,8 @@ class StateLayout:
         StoreError
             If one cannot be created or written to.
         """
-        for folder in (self.root, self.datasets, self.variances, self.grams, self.uploads):
+        inside = (self.datasets, self.transforms, self.variances, self.grams, self.uploads)
+        for folder in (self.root, *inside):
             try:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:

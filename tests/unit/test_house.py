@@ -14,8 +14,9 @@ from gramserve.cli import app
 from gramserve.config import Settings
 from gramserve.errors import GramserveError
 from gramserve.service.app import create_app
-from gramserve.spec import PRESETS
+from gramserve.spec import PRESETS, RECIPES
 from gramserve.spec.layers import LAYER_TYPES
+from gramserve.spec.preprocessing import STEP_TYPES
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -76,6 +77,15 @@ def test_every_field_of_every_layer_is_documented():
     for name, model in LAYER_TYPES.items():
         for field in set(model.model_fields) - {"type"}:
             assert re.search(rf"`{field}`", spec), f"{name}.{field}"
+
+
+def test_every_step_and_recipe_of_preprocessing_is_documented_with_its_fields():
+    page = text("preprocessing.md")
+    models = {**STEP_TYPES, **{name: model for name, (model, _) in RECIPES.items()}}
+    for name, model in models.items():
+        row = next(line for line in page.splitlines() if line.startswith(f"| `{name}` |"))
+        for field in set(model.model_fields) - {"type", "preset"}:
+            assert f"`{field}`" in row, f"{name}.{field}"
 
 
 def test_every_command_is_documented():

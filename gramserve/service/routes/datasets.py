@@ -98,7 +98,7 @@ async def list_datasets(
     responses=documented(404),
 )
 async def get_dataset(_: Reader, state: State, digest: str) -> DatasetInfo:
-    """Return shape, dtype and size."""
+    """Return shape, dtype, size, and how it was made if it was made from another."""
     return dataset_report(await state.catalog.dataset(digest))
 
 
@@ -110,7 +110,8 @@ async def get_dataset(_: Reader, state: State, digest: str) -> DatasetInfo:
     responses=documented(404, 409),
 )
 async def delete_dataset(_: Admin, state: State, digest: str) -> None:
-    """Delete a data set that no Gram matrix and no unfinished job needs."""
+    """Delete a data set that no Gram matrix, unfinished job or preprocessed data set needs."""
     async with state.datasets_lock:
         await state.catalog.forget_dataset(digest)
         await asyncio.to_thread(state.datasets.delete, digest)
+        await asyncio.to_thread(state.transforms.drop_fitted_on, digest)

@@ -14,6 +14,7 @@ from gramserve.blocks import Recipe, evaluate_rows, place_items
 from gramserve.errors import QuotaError, ShapeError
 from gramserve.kernels import choose_engine
 from gramserve.plan import choose_block_size
+from gramserve.preprocessing import ItemSource
 from gramserve.rows import encode
 from gramserve.service.auth import Submitter
 from gramserve.service.background import run_in_daemon
@@ -54,7 +55,11 @@ async def evaluate(
     gram: Gram,
     state: State,
     request: Request,
+    *,
     derivative: Annotated[str | None, Query(description=_DERIVATIVE)] = None,
+    preprocess: Annotated[
+        bool, Query(description="Do to the items first what made the data set of the columns.")
+    ] = False,
     accept: Annotated[str | None, Header(include_in_schema=False)] = None,
 ) -> Response:
     """Return kernel values, or a derivative, of the items of a ``.npy`` body.
@@ -65,12 +70,19 @@ async def evaluate(
     wanted = None if derivative is None else parse_derivative(derivative)
     limit = state.settings.max_evaluate_bytes
     async with received_npy(request, state.layout.uploads, limit, _SETTING) as path:
-        items = open_npy(path)
+        items: ItemSource = open_npy(path)
         await _check_items(state, gram, items)
+        if wanted is None:
+            _check_size(state, gram, items, kind)
+        if preprocess:
+            columns = gram.record.other or gram.record.dataset
+            items = await state.preprocessor.prepared(items, columns)
         if wanted is not None:
-            return await respond_with_derivative(state, gram, items, wanted, kind, setting=_SETTING)
-        _check_size(state, gram, items, kind)
-        shape = (len(items), gram.store.shape[1])
+            vectors = items[: items.shape[0]]
+            return await respond_with_derivative(
+                state, gram, vectors, wanted, kind, setting=_SETTING
+            )
+        shape = (items.shape[0], gram.store.shape[1])
         pieces = _compute(state, gram, items)
         if int(np.prod(shape)) * gram.store.dtype.itemsize <= WHOLE_BYTES:
             values = await run_in_daemon(lambda: np.concatenate(list(pieces)), "evaluate")
@@ -80,7 +92,7 @@ async def evaluate(
     return array_stream(_encoded(first, pieces), shape, gram.store.dtype, kind)
 
 
-async def _check_items(state: ServiceState, gram: OpenGram, items: NDArray[Any]) -> None:
+async def _check_items(state: ServiceState, gram: OpenGram, items: ItemSource) -> None:
     record = gram.record
     wanted = (await state.catalog.dataset(record.other or record.dataset)).shape[1:]
     if items.shape[1:] != wanted:
@@ -93,8 +105,8 @@ async def _check_items(state: ServiceState, gram: OpenGram, items: NDArray[Any])
         raise ShapeError(msg, errors=[{"loc": "items", "message": msg}])
 
 
-def _check_size(state: ServiceState, gram: OpenGram, items: NDArray[Any], kind: str) -> None:
-    shape = (len(items), gram.store.shape[1])
+def _check_size(state: ServiceState, gram: OpenGram, items: ItemSource, kind: str) -> None:
+    shape = (items.shape[0], gram.store.shape[1])
     if kind == JSON:
         refuse_large_json(shape)
     size, limit = shape[0] * shape[1] * gram.store.dtype.itemsize, state.settings.max_evaluate_bytes
@@ -106,7 +118,7 @@ def _check_size(state: ServiceState, gram: OpenGram, items: NDArray[Any], kind: 
         raise QuotaError(msg, status=413, limit_bytes=limit)
 
 
-def _compute(state: ServiceState, gram: OpenGram, items: NDArray[Any]) -> Iterator[NDArray[Any]]:
+def _compute(state: ServiceState, gram: OpenGram, items: ItemSource) -> Iterator[NDArray[Any]]:
     """Yield rows; the scratch directory lives as long as the iterator."""
     record = gram.record
     spec = parse_kernel(record.spec)

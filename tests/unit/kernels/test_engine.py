@@ -32,19 +32,22 @@ def test_what_the_fast_engine_cannot_goes_to_the_reference_engine_and_says_why()
 
 @pytest.mark.parametrize(
     ("layer", "name"),
-    [({"type": "gelu"}, r"layers\[1\] \(gelu\)"), ({"type": "arc_cosine", "order": 3}, "order 3")],
-)
-def test_layers_without_an_engine_are_refused_by_name(layer, name):
+    [
+        ({"type": "numeric", "function": "tanh"}, r"layers\[1\] \(numeric\)"),
+        ({"type": "arc_cosine", "order": 30}, "of an order above 20"),
+        ({"type": "gaussian", "b": 0.1}, r"\(gaussian\) grows"),
+        ({"type": "monomial", "degree": 60}, "weights above 1e"),
+        (
+            {"type": "residual", "branches": [[{"type": "numeric", "function": "elu"}], []]},
+            r"layers\[1\]\.branches\[0\]\[0\] \(numeric\)",
+        ),
+    ],
+)  # fmt: skip
+def test_what_an_engine_asked_for_cannot_run_is_refused_by_name(layer, name):
     spec = parse_kernel({"layers": [{"type": "dense"}, layer]})
     with pytest.raises(EngineUnavailableError, match=name):
-        choose_engine(spec, "float32")
-
-
-def test_refusals_reach_into_branches():
-    branch = {"type": "residual", "branches": [[{"type": "gelu"}], []]}
-    spec = parse_kernel({"layers": [{"type": "dense"}, branch]})
-    with pytest.raises(EngineUnavailableError, match=r"layers\[1\]\.branches\[0\]\[0\] \(gelu\)"):
-        choose_engine(spec, "float32", "reference")
+        choose_engine(spec, "float32", "cpu")
+    assert choose_engine(spec, "float32")[0] is ENGINES["reference"]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ def test_ensure_creates_every_directory_and_can_be_repeated(tmp_path: Path) -> N
     layout = StateLayout(tmp_path / "deep" / "state")
     layout.ensure()
     layout.ensure()
-    for folder in (layout.datasets, layout.variances, layout.grams, layout.uploads):
+    inside = (layout.datasets, layout.transforms, layout.variances, layout.grams, layout.uploads)
+    for folder in inside:
         assert folder.is_dir()
         assert folder.parent == layout.root
     assert layout.catalog == layout.root / "catalog.sqlite"
