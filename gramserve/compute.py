@@ -1,6 +1,5 @@
 """A Gram matrix in memory: no server, no files."""
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,16 +7,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gramserve.errors import SpecError
-from gramserve.kernels import Engine, Items, choose_engine, read_items
+from gramserve.kernels import Engine, Items, choose_engine, item_keys, read_items
 from gramserve.machine import physical_memory_bytes, usable_cores
 from gramserve.spec import PRECISIONS, KernelName, KernelSpec, Precision, parse_kernel
 from gramserve.spec.names import nearest
-
-
-def _item_keys(values: NDArray[Any]) -> NDArray[np.bytes_]:
-    """Return the SHA-256 of every item, little-endian and in C order."""
-    plain = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
-    return np.array([hashlib.sha256(item.tobytes()).hexdigest() for item in plain], dtype="S64")
 
 
 def _prepare(
@@ -30,7 +23,7 @@ def _prepare(
     return Items(
         values,
         engine.variances(spec, values, precision, **limits),
-        _item_keys(values),
+        item_keys(values),
     )
 
 

@@ -11,9 +11,10 @@ from gramserve.kernels.derivatives import (
     differentiate_kernel,
     pair_bytes,
 )
-from gramserve.kernels.engine import ENGINES, Engine, choose_engine, describe_engines, warm_engines
-from gramserve.kernels.items import Items, check_dtype, check_items, read_items
+from gramserve.kernels.engine import ENGINES, choose_engine, describe_engines, warm_engines
+from gramserve.kernels.items import Items, check_dtype, check_items, item_keys, read_items
 from gramserve.kernels.precision import result_dtype
+from gramserve.kernels.protocol import Engine
 from gramserve.kernels.reference import ReferenceEngine
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "describe_engines",
     "differentiate_in_pieces",
     "differentiate_kernel",
+    "item_keys",
     "pair_bytes",
     "read_items",
     "result_dtype",

@@ -1,85 +1,15 @@
 """What an engine is, and which one runs a kernel."""
 
 import time
-from collections.abc import Sequence
-from typing import Any, Protocol
-
-from numpy.typing import NDArray
+from typing import Any
 
 from gramserve.errors import EngineUnavailableError
+from gramserve.kernels.augmentation import AveragingEngine
 from gramserve.kernels.cpu import CpuEngine
-from gramserve.kernels.items import Items
+from gramserve.kernels.protocol import Engine
 from gramserve.kernels.reference import ReferenceEngine
-from gramserve.spec import KernelName, KernelSpec, Precision
+from gramserve.spec import KernelSpec, Precision
 from gramserve.spec.names import nearest
-
-
-class Engine(Protocol):
-    """Evaluates kernels of items; holds no state between calls."""
-
-    @property
-    def name(self) -> str:
-        """What ``engine=`` calls it."""
-        ...
-
-    @property
-    def device(self) -> str:
-        """Where it computes, for provenance: "cpu", or the name of a card."""
-        ...
-
-    @property
-    def about(self) -> str:
-        """How it computes, in a few words for people."""
-        ...
-
-    def refusal(self, spec: KernelSpec, precision: Precision) -> str | None:
-        """Return why it cannot run a kernel, or None if it can."""
-        ...
-
-    def warm(self) -> None:
-        """Do once for this machine what the first call would wait for."""
-        ...
-
-    def temporary_bytes(
-        self, spec: KernelSpec, item_shape: Sequence[int], precision: Precision
-    ) -> int:
-        """Return the temporary memory that one thread needs at least, in bytes."""
-        ...
-
-    def variance_length(self, spec: KernelSpec, item_shape: Sequence[int]) -> int:
-        """Return how many variances it keeps of an item."""
-        ...
-
-    def variances(
-        self,
-        spec: KernelSpec,
-        values: NDArray[Any],
-        precision: Precision,
-        *,
-        memory_bytes: int,
-        threads: int = 1,
-    ) -> NDArray[Any]:
-        """Return (n, V) variances of (n, *item_shape) items; called once per item."""
-        ...
-
-    def evaluate(
-        self,
-        spec: KernelSpec,
-        rows: Items,
-        columns: Items,
-        precision: Precision,
-        *,
-        memory_bytes: int,
-        threads: int = 1,
-    ) -> dict[KernelName, NDArray[Any]]:
-        """Return (n, m) values of every kernel the spec asks for.
-
-        Variances come with the items and are never computed here. Pairs with equal keys are the
-        same item: there ``S`` is set to ``q`` at equal positions before every dual. Where all
-        keys agree in order, the block is exactly symmetric. At most ``threads`` threads run.
-        """
-        ...
-
 
 ENGINES: dict[str, Engine] = {"cpu": CpuEngine(), "reference": ReferenceEngine()}
 """The engines of this version, the fastest first."""
@@ -115,6 +45,12 @@ def choose_engine(
     EngineUnavailableError
         When the engine is unknown or not there, or a layer of the kernel is not implemented.
     """
+    engine, why = _choose(spec, precision, wanted)
+    return (AveragingEngine(engine) if spec.augment != "none" else engine), why
+
+
+def _choose(spec: KernelSpec, precision: Precision, wanted: str) -> tuple[Engine, str]:
+    """Choose by layers and precision."""
     if wanted == "auto":
         refusals: list[str] = []
         for name, engine in ENGINES.items():

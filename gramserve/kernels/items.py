@@ -1,5 +1,6 @@
 """Items as engines take them, and the checks they pass first."""
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +50,25 @@ def label_items(rows: Items, columns: Items) -> tuple[NDArray[np.intp], NDArray[
         return np.arange(len(rows)), np.arange(len(columns)) + len(rows)
     _, labels = np.unique(np.concatenate([rows.keys, columns.keys]), return_inverse=True)
     return labels[: len(rows)], labels[len(rows) :]
+
+
+def item_keys(values: NDArray[Any]) -> NDArray[np.bytes_]:
+    """Return the SHA-256 of every item, little-endian and in C order.
+
+    Parameters
+    ----------
+    values : ndarray, (n, ...)
+        Items of a real dtype.
+
+    Returns
+    -------
+    ndarray of bytes, (n,)
+        64 hexadecimal digits each.
+    """
+    dtype = values.dtype.newbyteorder("<")
+    return np.array(
+        [hashlib.sha256(item.astype(dtype).tobytes()).hexdigest() for item in values], dtype="S64"
+    )
 
 
 def check_dtype(dtype: np.dtype[Any]) -> None:

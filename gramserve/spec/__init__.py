@@ -23,6 +23,7 @@ from gramserve.spec.derivative import (
 from gramserve.spec.job import PRECISIONS, JobRequest, parse_job
 from gramserve.spec.network import (
     FORMAT,
+    Augmentation,
     InputSpec,
     KernelName,
     KernelSpec,
@@ -50,6 +51,7 @@ __all__ = [
     "PRESETS",
     "RECIPES",
     "RESULT_DTYPES",
+    "Augmentation",
     "Derivative",
     "InputSpec",
     "JobRequest",

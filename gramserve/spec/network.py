@@ -18,6 +18,9 @@ FORMAT = "gramserve.kernel/1"
 KernelName = Literal["nngp", "ntk"]
 """The two kernels of a network."""
 
+Augmentation = Literal["none", "flips", "vertical_flips", "rotations", "dihedral"]
+"""Groups of transformations of images that a kernel is averaged over."""
+
 Precision = Literal["float32", "mixed", "float64"]
 """How the numbers are computed and stored."""
 
@@ -88,6 +91,8 @@ class KernelSpec(BaseModel):
     format: Literal["gramserve.kernel/1"] = "gramserve.kernel/1"
     input: InputSpec = InputSpec()
     layers: tuple[Layer, ...]
+    augment: Augmentation = "none"
+    """Average ``k(g x, g' x')`` over all transformations ``g`` and ``g'`` of a group."""
     kernel: Annotated[
         KernelName | tuple[KernelName, KernelName],
         Field(union_mode="left_to_right"),

@@ -276,6 +276,20 @@ def input_positions(spec: KernelSpec, item_shape: Sequence[int]) -> Positions:
     raise ShapeError(msg, errors=[{"loc": "items", "message": msg}])
 
 
+def _require_group(spec: KernelSpec, positions: Positions) -> None:
+    """Refuse an augmentation of items that it does not act on."""
+    msg = ""
+    if spec.augment != "none" and not positions:
+        msg = "acts on images and sequences, and these items are vectors"
+    elif spec.augment not in {"none", "flips"} and len(positions) == 1:
+        msg = 'acts on images; sequences have "flips"'
+    elif spec.augment in {"rotations", "dihedral"} and positions[0] != positions[1]:
+        msg = f"acts on square images, and these have positions {positions}"
+    if msg:
+        msg = f'augment "{spec.augment}" {msg}'
+        raise ShapeError(msg, errors=[{"loc": "augment", "message": msg}])
+
+
 def infer_shapes(spec: KernelSpec, item_shape: Sequence[int]) -> tuple[LayerShape, ...]:
     """Return the shape of the state after every layer, refusing impossible stacks.
 
@@ -304,6 +318,7 @@ def infer_shapes(spec: KernelSpec, item_shape: Sequence[int]) -> tuple[LayerShap
     [(2, 2), (2, 2), (2, 2), (), ()]
     """
     positions = input_positions(spec, item_shape)
+    _require_group(spec, positions)
     variances = spec.input.channel_variances
     if isinstance(variances, tuple) and len(variances) != item_shape[-1]:
         msg = (

@@ -8,9 +8,11 @@ from gramserve.stages.activations import averages_variances, uses_variances, var
 from gramserve.stages.cone import cut_stages, wraps_or_fills
 from gramserve.stages.operations import PairCost, PlaneWork, branch_depth, count_operations
 from gramserve.stages.stage import Fork, Stage, Stages, Step, flat_steps, plane_entries
+from gramserve.stages.symmetry import GROUP_SIZES, commutes_with_group, count_evaluations
 from gramserve.stages.windows import Offset, Window, Windows
 
 __all__ = [
+    "GROUP_SIZES",
     "Fork",
     "Offset",
     "PairCost",
@@ -22,6 +24,8 @@ __all__ = [
     "Windows",
     "averages_variances",
     "branch_depth",
+    "commutes_with_group",
+    "count_evaluations",
     "count_operations",
     "cut_stages",
     "flat_steps",

@@ -14,6 +14,7 @@ from gramserve.spec.shapes import Positions, positions_of
 from gramserve.stages.activations import DUAL_OPERATIONS, variance_count
 from gramserve.stages.cone import cut_stages
 from gramserve.stages.stage import Fork, Pool, Stage, Step, plane_entries
+from gramserve.stages.symmetry import GROUP_SIZES, count_evaluations
 
 _SLOPE = 4
 """Further operations an entry for a derivative dual and its product with the tangent kernel."""
@@ -38,6 +39,10 @@ class PlaneWork:
     def operations(self) -> int:
         """All operations."""
         return self.product + self.affine + self.dual + self.pool
+
+    def times(self, number: int) -> "PlaneWork":
+        """Return the work of several pairs."""
+        return PlaneWork(*(number * part for part in astuple(self)))
 
     def __add__(self, other: "PlaneWork") -> "PlaneWork":
         pairs = zip(astuple(self), astuple(other), strict=True)
@@ -179,13 +184,14 @@ def count_operations(spec: KernelSpec, item_shape: Sequence[int]) -> PairCost:
     tally = _Tally(states)
     inner = 2 * item_shape[-1] * prod(positions) ** 2
     tally.walk(spec.layers, positions)
+    times = count_evaluations(spec, item_shape)
     return PairCost(
-        operations=inner + tally.operations,
+        operations=times * (inner + tally.operations),
         largest_entries=tally.largest,
         branch_depth=branch_depth(spec.layers),
-        input_operations=inner,
-        variances=tally.variances,
-        planes=_count_on_planes(spec, item_shape, states),
+        input_operations=times * inner,
+        variances=GROUP_SIZES[spec.augment] * tally.variances,
+        planes=_count_on_planes(spec, item_shape, states).times(times),
     )
 
 
