@@ -37,6 +37,28 @@ def namespace_of(array: Any) -> ModuleType:
     return np
 
 
+def special_functions_of(array: Any) -> ModuleType:
+    """Return the module with the special functions (erf, ndtr, ...) for this array.
+
+    Parameters
+    ----------
+    array : array
+        A NumPy or CuPy array.
+
+    Returns
+    -------
+    module
+        ``scipy.special`` or ``cupyx.scipy.special``.
+    """
+    if namespace_of(array) is np:
+        import scipy.special  # noqa: PLC0415 - a tenth of a second that few callers need
+
+        return scipy.special  # type: ignore[no-any-return]
+    import cupyx.scipy.special  # noqa: PLC0415
+
+    return cupyx.scipy.special  # type: ignore[no-any-return]
+
+
 def to_host(array: Any) -> NDArray[Any]:
     """Return the array in host memory, without a copy where it is there already.
 
