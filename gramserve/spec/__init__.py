@@ -6,6 +6,7 @@ Frozen pydantic models only: no arrays, no files, no network.
 from gramserve.spec import layers
 from gramserve.spec.addresses import KERNEL_CODE_VERSION, block_address, gram_address
 from gramserve.spec.canonical import canonical_json, digest_of
+from gramserve.spec.finite import FiniteSpec
 from gramserve.spec.job import PRECISIONS, JobRequest, parse_job
 from gramserve.spec.network import (
     FORMAT,
@@ -23,6 +24,7 @@ __all__ = [
     "KERNEL_CODE_VERSION",
     "PRECISIONS",
     "PRESETS",
+    "FiniteSpec",
     "InputSpec",
     "JobRequest",
     "KernelName",

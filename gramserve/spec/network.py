@@ -8,6 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from gramserve.errors import SpecError
 from gramserve.spec.canonical import digest_of
 from gramserve.spec.faults import spec_error
+from gramserve.spec.finite import FiniteSpec, finite_faults
 from gramserve.spec.layers import CknPool, Concat, Conv, ConvLocal, Layer, LayerModel, Residual
 from gramserve.spec.presets import expand_preset
 
@@ -21,6 +22,9 @@ Precision = Literal["float32", "mixed", "float64"]
 """How the numbers are computed and stored."""
 
 _ORDER: tuple[KernelName, ...] = get_args(KernelName)
+_OPTIONAL_FIELDS = ("finite",)
+"""Fields that canonical JSON leaves out at their default: they came after digests were given."""
+
 _PER_AXIS_FIELDS = ("size", "strides", "dilation", "fill", "window")
 
 
@@ -75,12 +79,16 @@ class KernelSpec(BaseModel):
         Field(union_mode="left_to_right"),
         BeforeValidator(_kernel_names),
     ] = "nngp"
+    finite: FiniteSpec | None = None
+    """Networks of finite width in place of the limit: empirical kernels, averaged."""
 
     @model_validator(mode="after")
     def _normalise(self) -> Self:
         axes = 1 if self.input.layout == "sequence" else 2
         faults: list[str] = []
         layers = _normalise_branch(self.layers, axes, "layers", faults)
+        if self.finite is not None:
+            faults += finite_faults(layers)
         if faults:
             raise ValueError("\n".join(faults))
         # The model is frozen for everybody else; this is still its construction.
@@ -113,8 +121,16 @@ class KernelSpec(BaseModel):
         return self.model_copy(update={"kernel": name})
 
     def canonical(self) -> dict[str, Any]:
-        """Return the spec as a JSON value with all defaults filled in."""
-        return self.model_dump(mode="json")
+        """Return the spec as a JSON value with all defaults filled in.
+
+        The youngest fields are left out at their default, so that a spec that does not use them
+        keeps the digest it had before there were any.
+        """
+        value = self.model_dump(mode="json")
+        for name in _OPTIONAL_FIELDS:
+            if getattr(self, name) == type(self).model_fields[name].get_default():
+                del value[name]
+        return value
 
     def digest(self) -> str:
         """Return the SHA-256 of the canonical JSON, 64 hexadecimal digits."""

@@ -33,6 +33,8 @@ class PresetOptions(BaseModel):
     """Replaces the preset's own choice of kernel; checked with the expanded spec."""
     input: Any = None
     """Replaces ``{"channels": "sum"}``; checked with the expanded spec."""
+    finite: Any = None
+    """Networks of finite width in place of the limit; checked with the expanded spec."""
 
 
 class MyrtleOptions(PresetOptions):
@@ -222,7 +224,7 @@ def expand_preset(preset: Mapping[str, Any]) -> dict[str, Any]:
         raise spec_error(error, model, f"preset {name}") from None
     layers, kernel = expand(options)
     spec: dict[str, Any] = {"layers": layers, "kernel": kernel}
-    for key in ("kernel", "input"):
+    for key in ("kernel", "input", "finite"):
         if getattr(options, key) is not None:
             spec[key] = getattr(options, key)
     return spec

@@ -1,29 +1,44 @@
 """How the layers group and what they cost: pure integers, no arrays.
 
 The cost of the dense evaluation, which the reference engine does, and the offset planes and
-stages between poolings, which the fast engines run.
+stages between poolings, which the fast engines run; the layout and the cost of finite networks.
 """
 
 from gramserve.stages.activations import uses_variances
 from gramserve.stages.cone import cut_stages
+from gramserve.stages.finite import FiniteNetwork, Node, Signal, lay_out
+from gramserve.stages.finite_cost import (
+    FiniteCost,
+    JacobianProduct,
+    count_finite,
+    jacobian_product,
+)
 from gramserve.stages.operations import PairCost, PlaneWork, branch_depth, count_operations
 from gramserve.stages.stage import Fork, Stage, Stages, Step, flat_steps, plane_entries
 from gramserve.stages.windows import Offset, Window, Windows
 
 __all__ = [
+    "FiniteCost",
+    "FiniteNetwork",
     "Fork",
+    "JacobianProduct",
+    "Node",
     "Offset",
     "PairCost",
     "PlaneWork",
+    "Signal",
     "Stage",
     "Stages",
     "Step",
     "Window",
     "Windows",
     "branch_depth",
+    "count_finite",
     "count_operations",
     "cut_stages",
     "flat_steps",
+    "jacobian_product",
+    "lay_out",
     "plane_entries",
     "uses_variances",
 ]

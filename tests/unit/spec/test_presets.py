@@ -125,5 +125,5 @@ def test_presets_are_described_with_their_defaults():
     described = {entry["preset"]: entry["options"] for entry in describe_presets()}
     assert set(described) == set(PRESETS)
     assert described["cntk"] == {
-        "kernel": None, "input": None, "depth": 11, "gap": True, "fix": False
+        "kernel": None, "input": None, "finite": None, "depth": 11, "gap": True, "fix": False
     }  # fmt: skip
