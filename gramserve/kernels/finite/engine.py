@@ -1,0 +1,292 @@
+"""The engine of finite networks: empirical NNGP and NTK, averaged over networks.
+
+References
+----------
+Jacot, Gabriel and Hongler, "Neural Tangent Kernel: Convergence and Generalization in Neural
+Networks", NeurIPS 2018. Novak, Sohl-Dickstein and Schoenholz, "Fast Finite Width Neural Tangent
+Kernel", ICML 2022.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gramserve.arrays import Array, keep_freed_memory
+from gramserve.errors import MemoryBudgetError, NonFiniteKernelError, SpecError
+from gramserve.kernels.finite.activations import activation_of
+from gramserve.kernels.finite.affine import Affine, parameter_factors
+from gramserve.kernels.finite.jacobians import LayerRecord, bias_products, weight_products
+from gramserve.kernels.finite.network import Network, Tape, draw_network, find_overflow
+from gramserve.kernels.items import Items, label_items
+from gramserve.kernels.precision import remedy, result_dtype, working_dtype
+from gramserve.kernels.tiles import Tile, cut_tiles
+from gramserve.spec import KernelName, KernelSpec, Precision, infer_shapes, layers
+from gramserve.spec.finite import every_layer
+from gramserve.stages import FiniteCost, count_finite, lay_out
+
+_KNOWN_FIELDS = {"format", "input", "layers", "kernel", "finite"}
+"""Fields of a spec that finite networks follow; others must be at their default."""
+
+_WORK_SHARE = 4
+"""One over the share of memory that temporaries may take where items could take it too."""
+
+
+@dataclass(frozen=True)
+class FiniteEngine:
+    """NumPy; "mixed" is float64 rounded to float32."""
+
+    name: str = "finite"
+    device: str = "cpu"
+    about: str = "NumPy, finite networks (specs with `finite`)"
+
+    def refusal(self, spec: KernelSpec, precision: Precision) -> str | None:  # noqa: ARG002
+        """Return why the engine cannot run a kernel, or None if it can."""
+        if spec.finite is None:
+            return "the spec has no finite networks; give it `finite` or choose another engine"
+        for name, field in type(spec).model_fields.items():
+            if name not in _KNOWN_FIELDS and getattr(spec, name) != field.get_default():
+                return f"`{name}` is not implemented for finite networks"
+        for where, layer in every_layer(spec.layers):
+            if isinstance(layer, layers.Numeric):
+                try:
+                    activation_of(layer)
+                except SpecError as error:
+                    return f"{where} (numeric): {error.message}"
+        return None
+
+    def warm(self) -> None:
+        """Do nothing: NumPy is compiled."""
+
+    def temporary_bytes(
+        self, spec: KernelSpec, item_shape: Sequence[int], precision: Precision
+    ) -> int:
+        """Return the memory of one network, two items and the temporaries of a layer, in bytes."""
+        return _needed_bytes(count_finite(spec, item_shape), working_dtype(precision).itemsize)
+
+    def variance_length(self, spec: KernelSpec, item_shape: Sequence[int]) -> int:  # noqa: ARG002
+        """Return 0: finite networks have no variances to keep."""
+        return 0
+
+    def variances(
+        self,
+        spec: KernelSpec,
+        values: NDArray[Any],
+        precision: Precision,
+        *,
+        memory_bytes: int,  # noqa: ARG002
+        threads: int = 1,  # noqa: ARG002
+    ) -> NDArray[Any]:
+        """Return an array of shape (n, 0).
+
+        Parameters
+        ----------
+        spec : KernelSpec
+            The kernel.
+        values : ndarray, (n, *item_shape)
+            The items.
+        precision : {"float32", "mixed", "float64"}
+            Decides the dtype.
+        memory_bytes, threads : int
+            Without effect.
+
+        Returns
+        -------
+        ndarray, (n, 0)
+            Nothing for each item.
+
+        Raises
+        ------
+        ShapeError
+            When the layers do not fit the items.
+        """
+        lay_out(spec, values.shape[1:])
+        return np.empty((len(values), 0), working_dtype(precision))
+
+    def evaluate(
+        self,
+        spec: KernelSpec,
+        rows: Items,
+        columns: Items,
+        precision: Precision,
+        *,
+        memory_bytes: int,
+        threads: int = 1,  # noqa: ARG002 - one, besides those of the matrix products
+    ) -> dict[KernelName, NDArray[Any]]:
+        """Return all kernels asked for, of every row item with every column item.
+
+        The same networks for every block: parameters depend on the spec alone. Where the keys of
+        rows and columns are the same in the same order, the result is exactly symmetric.
+
+        Parameters
+        ----------
+        spec : KernelSpec
+            With ``finite``.
+        rows, columns : Items
+            n and m items of one shape.
+        precision : {"float32", "mixed", "float64"}
+            How to compute.
+        memory_bytes : int
+            Temporary memory allowed, in bytes.
+        threads : int
+            Without effect: the engine itself has one.
+
+        Returns
+        -------
+        dict of ndarray, (n, m)
+            float64 for "float64", else float32.
+
+        Raises
+        ------
+        ShapeError
+            When the layers do not fit the items.
+        MemoryBudgetError
+            When not even one pair fits.
+        NonFiniteKernelError
+            When a value is NaN or infinite; names the layer and the first bad pair.
+        """
+        item_shape, dtype = rows.values.shape[1:], working_dtype(precision)
+        infer_shapes(spec, item_shape)
+        keep_freed_memory()
+        layout = lay_out(spec, item_shape)
+        edge, work = self._batch(spec, item_shape, precision, memory_bytes)
+        labels = label_items(rows, columns)
+        symmetric = np.array_equal(*labels)
+        sums = {name: np.zeros((len(rows), len(columns)), dtype) for name in spec.kernels}
+        tiles = list(cut_tiles(len(rows), len(columns), edge**2, symmetric=symmetric))
+        for sample in range(layout.spec.samples):
+            network = draw_network(layout, sample, dtype, work)
+            for tile in tiles:
+                batches = [rows.values[tile[0]].astype(dtype)]
+                if not (symmetric and tile[0] == tile[1]):
+                    batches.append(columns.values[tile[1]].astype(dtype))
+                with np.errstate(all="ignore"):  # what is not finite is reported below
+                    for name, values in _kernels(network, batches, spec.kernels).items():
+                        sums[name][tile] += values
+        result: dict[KernelName, NDArray[Any]] = {}
+        for name, total in sums.items():
+            if symmetric:
+                _mirror(total, tiles)
+            with np.errstate(over="ignore"):  # likewise
+                result[name] = (total / layout.spec.samples).astype(result_dtype(precision))
+            if not np.isfinite(result[name]).all():
+                _blame(spec, rows, columns, precision, result[name])
+        return result
+
+    def _batch(
+        self, spec: KernelSpec, item_shape: Sequence[int], precision: Precision, memory_bytes: int
+    ) -> tuple[int, int]:
+        """Return how many items a side of a tile has, and the bytes left for temporaries."""
+        cost, itemsize = count_finite(spec, item_shape), working_dtype(precision).itemsize
+        needed = _needed_bytes(cost, itemsize)
+        if needed > memory_bytes:
+            msg = (
+                f"networks of width {spec.finite.width if spec.finite else 0} and two items of "
+                f"shape {tuple(item_shape)} need {needed / 2**20:.1f} MiB in {precision}, "
+                f"{memory_bytes / 2**20:.1f} MiB are allowed; allow more memory, use a smaller "
+                "width or fewer outputs, smaller items or precision float32"
+            )
+            raise MemoryBudgetError(msg, needed_bytes=needed, allowed_bytes=memory_bytes)
+        free = (memory_bytes - _parameter_bytes(cost, itemsize)) // itemsize
+        work = max(cost.work_entries, free // _WORK_SHARE)
+        edge = (free - work) // (2 * cost.item_entries)
+        if edge < 1:
+            edge, work = 1, free - 2 * cost.item_entries
+        return edge, work * itemsize
+
+
+def _parameter_bytes(cost: FiniteCost, itemsize: int) -> int:
+    """Return what a network occupies while it is drawn, in float64 first, in bytes."""
+    return cost.parameters * (8 + itemsize)
+
+
+def _needed_bytes(cost: FiniteCost, itemsize: int) -> int:
+    """Return the memory of a network, two items and the smallest temporaries, in bytes."""
+    return _parameter_bytes(cost, itemsize) + itemsize * (2 * cost.item_entries + cost.work_entries)
+
+
+def _kernels(
+    network: Network, batches: list[Array], kernels: Sequence[KernelName]
+) -> dict[KernelName, Array]:
+    """Return the kernels of one network, of the first batch with the last."""
+    is_ntk = "ntk" in kernels
+    tapes: list[Tape] = [{} for _ in batches]
+    features = [
+        network.features(batch, tape if is_ntk else None)
+        for batch, tape in zip(batches, tapes, strict=True)
+    ]
+    found: dict[KernelName, Array] = {}
+    if "nngp" in kernels:
+        found["nngp"] = _feature_products(network, features[0], features[-1])
+    if is_ntk:
+        found["ntk"] = _jacobian_products(network, features, tapes)
+    return found
+
+
+def _feature_products(network: Network, rows: Array, columns: Array) -> Array:
+    """Return the NNGP; the expectation over a final dense layer is exact."""
+    products = rows @ columns.T
+    products *= 1 / network.layout.features.divisor
+    if network.layout.head is not None:
+        layer = network.layout.head.layer
+        products *= layer.w_std**2  # type: ignore[union-attr]
+        products += layer.b_std**2  # type: ignore[union-attr]
+    return products
+
+
+def _jacobian_products(network: Network, features: list[Array], tapes: list[Tape]) -> Array:
+    """Return the NTK: the mean over outputs, layer by layer."""
+    total = np.zeros((len(features[0]), len(features[-1])), features[0].dtype)
+    parameterization = network.layout.spec.parameterization
+
+    def add_layer(unit: Affine, records: list[LayerRecord]) -> None:
+        weights, biases = parameter_factors(unit, parameterization)
+        if weights:
+            np.add(total, weights * weight_products(unit, records[0], records[-1]), out=total)
+        if biases:
+            np.add(total, biases * bias_products(unit, records[0], records[-1]), out=total)
+
+    network.pull_back(features, tapes, add_layer)
+    return network.output_weight * total
+
+
+def _mirror(values: NDArray[Any], tiles: Sequence[Tile]) -> None:
+    """Fill the lower triangle from the upper, exactly."""
+    for rows, columns in tiles:
+        part = values[rows, columns]
+        if rows == columns:
+            part[...] = np.triu(part) + np.triu(part, 1).T
+        else:
+            values[columns, rows] = part.T
+
+
+def _blame(
+    spec: KernelSpec,
+    rows: Items,
+    columns: Items,
+    precision: Precision,
+    values: NDArray[Any],
+) -> None:
+    """Find the layer at which the first bad pair goes wrong."""
+    pair = [int(index) for index in np.argwhere(~np.isfinite(values))[0]]
+    layout, dtype = lay_out(spec, rows.values.shape[1:]), working_dtype(precision)
+    items = [rows.values[pair[0]][None].astype(dtype), columns.values[pair[1]][None].astype(dtype)]
+    where, kind = "result", "result"
+    with np.errstate(all="ignore"):
+        try:
+            for sample in range(layout.spec.samples):
+                network = draw_network(layout, sample, dtype, work_bytes=0)
+                for item in items:
+                    find_overflow(network, item)
+        except NonFiniteKernelError as error:
+            where, kind = error.context["layer"], error.context["type"]
+    place = "the result" if where == "result" else f"{where} ({kind}) of a finite network"
+    raise NonFiniteKernelError(
+        f"{place} is NaN or infinite, first for row {pair[0]} and column {pair[1]} of the block, "
+        f"in {precision}: {remedy(precision)}",
+        layer=where,
+        type=kind,
+        pair=pair,
+    )
