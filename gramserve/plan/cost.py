@@ -27,7 +27,7 @@ PLANE_DOUBLE_FACTORS = {"product": 2.0, "affine": 2.5, "dual": 4.0, "pool": 2.0,
 VARIANCE_NANOSECONDS = 0.25
 """Nanoseconds per pair and variance of an item: roots are taken and turned into lanes."""
 
-FINITE_OPERATIONS_PER_SECOND = 2e10
+FINITE_OPERATIONS_PER_SECOND = 4e10
 """Operations of finite networks per second and core: matrix products, and what is between."""
 
 TARGET_BLOCK_SECONDS = 20.0

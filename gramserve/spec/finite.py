@@ -31,14 +31,14 @@ class FiniteSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     width: Annotated[Count, Field(le=2**20)] = 256
-    """Channels behind every conv, conv_local and dense layer but a final dense."""
+    """Channels behind every conv, conv_local and dense layer but a final dense one."""
     seed: Annotated[Whole, Field(ge=0)] = 0
     """Which networks: parameters are a function of seed, sample and layer alone."""
     samples: Annotated[Count, Field(le=100_000)] = 8
     """Networks drawn; the kernel is the mean of theirs."""
     outputs: Annotated[Count, Field(le=2**20)] = 1
-    """Outputs whose tangent kernels are averaged: units of a final dense layer, or channels of
-    a network that ends otherwise."""
+    """Units of the final dense layer, whose tangent kernels are averaged. A network that ends
+    otherwise gets such a layer for its NTK, with weights N(0, 1) that are not trained."""
     parameterization: Parameterization = "ntk"
     """"ntk": parameters N(0, 1), factors in the forward pass. "standard": factors in the
     initialisation; the same networks, but another NTK, which grows with the width."""

@@ -25,17 +25,10 @@ class Signal:
     """The units between two layers."""
 
     positions: Positions
-    groups: int
-    """Groups of channels that are not alike: positions that were flattened, inputs."""
-    alike: int
-    """Channels of a group, all of one distribution."""
+    channels: int
+    """Units at one position."""
     divisor: int
     """What a sum of products over all channels is divided by."""
-
-    @property
-    def channels(self) -> int:
-        """Units at one position."""
-        return self.groups * self.alike
 
     @property
     def entries(self) -> int:
@@ -93,9 +86,11 @@ class FiniteNetwork:
     spec: FiniteSpec
     items: Signal
     nodes: tuple[Node, ...]
-    """Without a final dense layer."""
-    head: Node | None
-    """The final dense layer, over which the NNGP takes its expectation exactly."""
+    """All layers but a final dense one."""
+    head: Node
+    """The final dense layer, over which the NNGP takes its expectation exactly. A network that
+    ends otherwise has one with weights of deviation 1 that are not trained: that changes neither
+    kernel of infinite width, and an NTK needs outputs."""
 
     @property
     def features(self) -> Signal:
@@ -105,15 +100,12 @@ class FiniteNetwork:
     @property
     def outputs(self) -> int:
         """Outputs whose tangent kernels are averaged."""
-        if self.head is not None:
-            return self.head.after.channels
-        return self.features.groups * min(self.spec.outputs, self.features.alike)
+        return self.head.after.channels
 
     def all_nodes(self) -> Iterator[Node]:
         """Yield every node, those of branches included, the head last."""
         yield from _flat(self.nodes)
-        if self.head is not None:
-            yield self.head
+        yield self.head
 
 
 def _flat(nodes: Sequence[Node]) -> Iterator[Node]:
@@ -147,17 +139,16 @@ def lay_out(spec: KernelSpec, item_shape: Sequence[int]) -> FiniteNetwork:
     finite = spec.finite or FiniteSpec()
     positions, channels = input_positions(spec, item_shape), item_shape[-1]
     divisor = 1 if spec.input.channels == "sum" else channels
-    items = Signal(positions, groups=channels, alike=1, divisor=divisor)
-    network = spec.layers
-    ends_dense = bool(network) and isinstance(network[-1], layers.Dense)
-    body = network[:-1] if ends_dense else network
+    items = Signal(positions, channels, divisor)
+    body, head = spec.layers, layers.Dense(trainable=False)
+    match spec.layers:
+        case (*_, layers.Dense() as last):
+            body, head = spec.layers[:-1], last
     nodes = _lay_branch(body, items, (), "layers", finite.width)
-    head: Node | None = None
-    if ends_dense:
-        before = nodes[-1].after if nodes else items
-        index = len(network) - 1
-        head = _lay_layer(network[-1], before, (index,), f"layers[{index}]", finite.outputs)
-    return FiniteNetwork(finite, items, nodes, head)
+    features = nodes[-1].after if nodes else items
+    where = f"layers[{len(body)}]"
+    readout = _lay_layer(head, features, (len(body),), where, finite.outputs)
+    return FiniteNetwork(finite, items, nodes, readout)
 
 
 def _lay_branch(
@@ -182,13 +173,12 @@ def _lay_layer(
     positions = positions_of(layer, before.positions, where)
     after = replace(before, positions=positions)
     if isinstance(layer, WEIGHTED):
-        after = Signal(positions, groups=1, alike=width, divisor=width)
+        after = Signal(positions, channels=width, divisor=width)
     elif isinstance(layer, layers.Flatten):
         count = prod(before.positions)
         after = Signal(
             positions,
-            groups=count * before.groups,
-            alike=before.alike,
+            channels=count * before.channels,
             divisor=before.divisor * (count if layer.average else 1),
         )
     return Node(layer, path, where, before, after)
@@ -221,11 +211,8 @@ def _lay_branches(
                 raise ShapeError(
                     f"{where} (residual): {message}", errors=[{"loc": where, "message": message}]
                 )
-        are_alike = all(end.groups == ends[0].groups for end in ends)
-        alike, divisor = (ends[0].alike if are_alike else 1), largest
+        after = Signal(positions, channels, largest)
     else:
         channels = sum(end.channels for end in ends)
-        are_alike = all(end.alike == ends[0].alike for end in ends)
-        alike, divisor = (ends[0].alike if are_alike else 1), largest * len(ends)
-    after = Signal(positions, channels // alike, alike, divisor)
+        after = Signal(positions, channels, largest * len(ends))
     return Node(layer, path, where, before, after, branches, factors)

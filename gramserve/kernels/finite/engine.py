@@ -228,11 +228,9 @@ def _kernels(
 def _feature_products(network: Network, rows: Array, columns: Array) -> Array:
     """Return the NNGP; the expectation over a final dense layer is exact."""
     products = rows @ columns.T
-    products *= 1 / network.layout.features.divisor
-    if network.layout.head is not None:
-        layer = network.layout.head.layer
-        products *= layer.w_std**2  # type: ignore[union-attr]
-        products += layer.b_std**2  # type: ignore[union-attr]
+    head: layers.Dense = network.layout.head.layer  # type: ignore[assignment]
+    products *= head.w_std**2 / network.layout.features.divisor
+    products += head.b_std**2
     return products
 
 
@@ -249,7 +247,7 @@ def _jacobian_products(network: Network, features: list[Array], tapes: list[Tape
             np.add(total, biases * bias_products(unit, records[0], records[-1]), out=total)
 
     network.pull_back(features, tapes, add_layer)
-    return network.output_weight * total
+    return total / network.layout.outputs
 
 
 def _mirror(values: NDArray[Any], tiles: Sequence[Tile]) -> None:

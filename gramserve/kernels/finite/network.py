@@ -86,7 +86,7 @@ class Network:
 
     layout: FiniteNetwork
     elements: tuple[Element, ...]
-    head: Affine | None
+    head: Affine
     """The final dense layer, which only the NTK looks at."""
 
     def features(self, items: Array, tape: Tape | None = None) -> Array:
@@ -107,7 +107,7 @@ class Network:
         return _forward(self.elements, items, tape)
 
     def outputs(self, items: Array) -> Array:
-        """Return the outputs of which the NTK is taken.
+        """Return the outputs of the network, of which the NTK is taken.
 
         Parameters
         ----------
@@ -117,13 +117,9 @@ class Network:
         Returns
         -------
         array, (n, R)
-            Of the final dense layer; of a network that ends otherwise, the first channels of
-            every group.
+            What the final dense layer makes of the features.
         """
-        features = self.features(items)
-        if self.head is not None:
-            return self.head.forward(features)
-        return features[:, self._chosen]
+        return self.head.forward(self.features(items))
 
     def pull_back(self, features: Sequence[Array], tapes: Sequence[Tape], visit: Visit) -> None:
         """Take the derivatives of all outputs back through the network.
@@ -137,32 +133,12 @@ class Network:
         visit : callable
             Called with every trained layer and a record of each batch.
         """
-        below = any(element.node.has_trained for element in self.elements)
-        signal = self.layout.features if self.head is None else self.head.node.after
-        chosen = self._chosen if self.head is None else range(self.layout.outputs)
-        vectors = [_unit_vectors(part, signal.channels, chosen) for part in features]
-        if self.head is not None:
-            if self.head.node.is_trained:
-                visit(self.head, _records(features, vectors))
-            if below:
-                vectors = [self.head.pull(part, None) for part in vectors]
-        if below:
+        vectors = [_unit_vectors(part, self.layout.outputs) for part in features]
+        if self.head.node.is_trained:
+            visit(self.head, _records(features, vectors))
+        if any(element.node.has_trained for element in self.elements):
+            vectors = [self.head.pull(part, None) for part in vectors]
             _backward(self.elements, vectors, tapes, visit, is_needed=False)
-
-    @property
-    def output_weight(self) -> float:
-        """What a sum over outputs is multiplied by: it stands for all channels."""
-        if self.head is not None:
-            return 1 / self.head.node.after.divisor
-        signal = self.layout.features
-        return signal.channels / self.layout.outputs / signal.divisor
-
-    @property
-    def _chosen(self) -> Any:
-        """Features that are outputs: the first of those that are alike, of every group."""
-        signal = self.layout.features
-        starts = np.arange(signal.groups) * signal.alike
-        return (starts[:, None] + np.arange(self.layout.outputs // signal.groups)).ravel()
 
 
 def draw_network(
@@ -199,15 +175,14 @@ def draw_network(
         parameters = draw_parameters(node, layout.spec.seed, sample, dtype)
         return affine_unit(node, parameters, work_bytes)
 
-    return Network(layout, build(layout.nodes), None if layout.head is None else draw(layout.head))
+    return Network(layout, build(layout.nodes), draw(layout.head))
 
 
-def _unit_vectors(features: Array, channels: int, chosen: Sequence[int]) -> Array:
-    """Return the derivatives of outputs by all channels, for every item: (n, R, channels)."""
+def _unit_vectors(features: Array, outputs: int) -> Array:
+    """Return the derivatives of all outputs by themselves, for every item: (n, R, R)."""
     xp = namespace_of(features)
-    vectors = xp.zeros((len(chosen), channels), features.dtype)
-    vectors[xp.arange(len(chosen)), xp.asarray(chosen)] = 1
-    return xp.broadcast_to(vectors, (len(features), *vectors.shape))
+    identity = xp.eye(outputs, dtype=features.dtype)
+    return xp.broadcast_to(identity, (len(features), outputs, outputs))
 
 
 def _records(units: Sequence[Array | None], vectors: Sequence[Array]) -> list[LayerRecord]:
