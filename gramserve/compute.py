@@ -57,7 +57,7 @@ def compute_gram(
     precision : {"float32", "mixed", "float64"}
         How to compute.
     engine : {"auto", "reference", "cpu", "cuda"}
-        "auto" takes the fastest that runs the kernel.
+        "auto" takes the fastest that runs the kernel; finite networks have one of their own.
     memory_bytes : int, optional
         Temporary memory allowed; a quarter of the machine's when not given.
     threads : int, optional

@@ -32,10 +32,10 @@ def test_a_job_on_the_command_line(images, tmp_path):
         matrix = group[name][:]
         np.testing.assert_array_equal(matrix, matrix.T)
         np.testing.assert_allclose(matrix, expected, rtol=1e-4)
-        assert group[name].attrs["gramserve"]["kernel"]["finite"]["seed"] == 4
+        assert group[name].attrs["gramserve"]["description"]["kernel"]["finite"]["seed"] == 4
     assert data_of(gramserve(*command))["blocks"]["reused"] == 6
     other = json.dumps({**KERNEL, "finite": {**KERNEL["finite"], "seed": 5}})
-    assert gramserve(*command[:3], other, *command[4:]).exit_code == 3
+    assert gramserve(*command[:3], other, *command[4:]).exit_code == 8
 
 
 def test_what_cannot_be_is_refused_on_the_command_line(images, tmp_path):

@@ -94,8 +94,13 @@ class Affine:
         batch = max(1, self.work_bytes // (2 * patch))
         if batch >= len(array):
             return apply(array)
-        parts = [apply(array[start : start + batch]) for start in range(0, len(array), batch)]
-        return xp.concatenate(parts)
+        result: Array | None = None
+        for start in range(0, len(array), batch):
+            part = apply(array[start : start + batch])
+            if result is None:
+                result = xp.empty((len(array), *part.shape[1:]), array.dtype)
+            result[start : start + batch] = part
+        return result
 
 
 def affine_unit(node: Node, parameters: LayerParameters, work_bytes: int) -> Affine:

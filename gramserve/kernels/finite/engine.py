@@ -7,14 +7,14 @@ Networks", NeurIPS 2018. Novak, Sohl-Dickstein and Schoenholz, "Fast Finite Widt
 Kernel", ICML 2022.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gramserve.arrays import Array, keep_freed_memory
+from gramserve.arrays import Array, keep_freed_memory, namespace_of
 from gramserve.errors import MemoryBudgetError, NonFiniteKernelError, SpecError
 from gramserve.kernels.finite.activations import activation_of
 from gramserve.kernels.finite.affine import Affine, parameter_factors
@@ -155,7 +155,7 @@ class FiniteEngine:
         labels = label_items(rows, columns)
         symmetric = np.array_equal(*labels)
         sums = {name: np.zeros((len(rows), len(columns)), dtype) for name in spec.kernels}
-        tiles = list(cut_tiles(len(rows), len(columns), edge**2, symmetric=symmetric))
+        tiles = list(_cut(len(rows), len(columns), edge, symmetric=symmetric))
         for sample in range(layout.spec.samples):
             network = draw_network(layout, sample, dtype, work)
             for tile in tiles:
@@ -197,6 +197,22 @@ class FiniteEngine:
         return edge, work * itemsize
 
 
+def _cut(rows: int, columns: int, edge: int, *, symmetric: bool) -> Iterator[Tile]:
+    """Cut a block into tiles of at most two edges of items, rows and columns together."""
+    if symmetric:
+        yield from cut_tiles(rows, columns, edge**2, symmetric=True)
+        return
+    width = min(columns, edge)
+    height = min(rows, 2 * edge - width)
+    width = min(columns, 2 * edge - height)
+    for top in range(0, rows, height):
+        for left in range(0, columns, width):
+            yield (
+                slice(top, min(top + height, rows)),
+                slice(left, min(left + width, columns)),
+            )
+
+
 def _parameter_bytes(cost: FiniteCost, itemsize: int) -> int:
     """Return what a network occupies while it is drawn, in float64 first, in bytes."""
     return cost.parameters * (8 + itemsize)
@@ -236,15 +252,16 @@ def _feature_products(network: Network, rows: Array, columns: Array) -> Array:
 
 def _jacobian_products(network: Network, features: list[Array], tapes: list[Tape]) -> Array:
     """Return the NTK: the mean over outputs, layer by layer."""
-    total = np.zeros((len(features[0]), len(features[-1])), features[0].dtype)
+    xp = namespace_of(features[0])
+    total = xp.zeros((len(features[0]), len(features[-1])), features[0].dtype)
     parameterization = network.layout.spec.parameterization
 
     def add_layer(unit: Affine, records: list[LayerRecord]) -> None:
         weights, biases = parameter_factors(unit, parameterization)
         if weights:
-            np.add(total, weights * weight_products(unit, records[0], records[-1]), out=total)
+            xp.add(total, weights * weight_products(unit, records[0], records[-1]), out=total)
         if biases:
-            np.add(total, biases * bias_products(unit, records[0], records[-1]), out=total)
+            xp.add(total, biases * bias_products(unit, records[0], records[-1]), out=total)
 
     network.pull_back(features, tapes, add_layer)
     return total / network.layout.outputs
