@@ -25,13 +25,27 @@ from gramserve.kernels.precision import remedy, result_dtype, working_dtype
 from gramserve.kernels.tiles import Tile, cut_tiles
 from gramserve.spec import KernelName, KernelSpec, Precision, infer_shapes, layers
 from gramserve.spec.finite import every_layer
-from gramserve.stages import FiniteCost, count_finite, lay_out
+from gramserve.stages import FiniteCost, FiniteNetwork, count_finite, lay_out
 
 _KNOWN_FIELDS = {"format", "input", "layers", "kernel", "finite"}
 """Fields of a spec that finite networks follow; others must be at their default."""
 
 _WORK_SHARE = 4
 """One over the share of memory that temporaries may take where items could take it too."""
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """How the items of a block are taken through a network."""
+
+    edge: int
+    """Items of a tile, rows or columns."""
+    batch: int
+    """Of these, items that go forwards at once where only their features are kept."""
+    work_bytes: int
+    """Memory for temporaries of a layer, in bytes."""
+    dtype: np.dtype[Any]
+    """What is computed in."""
 
 
 @dataclass(frozen=True)
@@ -151,19 +165,19 @@ class FiniteEngine:
         infer_shapes(spec, item_shape)
         keep_freed_memory()
         layout = lay_out(spec, item_shape)
-        edge, work = self._batch(spec, item_shape, precision, memory_bytes)
+        sizes = self._sizes(spec, layout, item_shape, precision, memory_bytes)
         labels = label_items(rows, columns)
         symmetric = np.array_equal(*labels)
         sums = {name: np.zeros((len(rows), len(columns)), dtype) for name in spec.kernels}
-        tiles = list(_cut(len(rows), len(columns), edge, symmetric=symmetric))
+        tiles = list(_cut(len(rows), len(columns), sizes.edge, symmetric=symmetric))
         for sample in range(layout.spec.samples):
-            network = draw_network(layout, sample, dtype, work)
+            network = draw_network(layout, sample, dtype, sizes.work_bytes)
             for tile in tiles:
-                batches = [rows.values[tile[0]].astype(dtype)]
+                sides = [rows.values[tile[0]]]
                 if not (symmetric and tile[0] == tile[1]):
-                    batches.append(columns.values[tile[1]].astype(dtype))
+                    sides.append(columns.values[tile[1]])
                 with np.errstate(all="ignore"):  # what is not finite is reported below
-                    for name, values in _kernels(network, batches, spec.kernels).items():
+                    for name, values in _kernels(network, sides, spec.kernels, sizes).items():
                         sums[name][tile] += values
         result: dict[KernelName, NDArray[Any]] = {}
         for name, total in sums.items():
@@ -175,26 +189,33 @@ class FiniteEngine:
                 _blame(spec, rows, columns, precision, result[name])
         return result
 
-    def _batch(
-        self, spec: KernelSpec, item_shape: Sequence[int], precision: Precision, memory_bytes: int
-    ) -> tuple[int, int]:
-        """Return how many items a side of a tile has, and the bytes left for temporaries."""
-        cost, itemsize = count_finite(spec, item_shape), working_dtype(precision).itemsize
-        needed = _needed_bytes(cost, itemsize)
+    def _sizes(
+        self,
+        spec: KernelSpec,
+        layout: FiniteNetwork,
+        item_shape: Sequence[int],
+        precision: Precision,
+        memory_bytes: int,
+    ) -> _Sizes:
+        """Return how many items are taken at once."""
+        cost, dtype = count_finite(spec, item_shape), working_dtype(precision)
+        needed = _needed_bytes(cost, dtype.itemsize)
         if needed > memory_bytes:
             msg = (
-                f"networks of width {spec.finite.width if spec.finite else 0} and two items of "
-                f"shape {tuple(item_shape)} need {needed / 2**20:.1f} MiB in {precision}, "
+                f"networks of width {layout.spec.width} and two items of shape "
+                f"{tuple(item_shape)} need {needed / 2**20:.1f} MiB in {precision}, "
                 f"{memory_bytes / 2**20:.1f} MiB are allowed; allow more memory, use a smaller "
                 "width or fewer outputs, smaller items or precision float32"
             )
             raise MemoryBudgetError(msg, needed_bytes=needed, allowed_bytes=memory_bytes)
-        free = (memory_bytes - _parameter_bytes(cost, itemsize)) // itemsize
-        work = max(cost.work_entries, free // _WORK_SHARE)
-        edge = (free - work) // (2 * cost.item_entries)
-        if edge < 1:
-            edge, work = 1, free - 2 * cost.item_entries
-        return edge, work * itemsize
+        free = (memory_bytes - _parameter_bytes(cost, dtype.itemsize)) // dtype.itemsize
+        work = min(max(cost.work_entries, free // _WORK_SHARE), free - 2 * cost.item_entries)
+        batch = (free - work) // (2 * cost.item_entries)
+        edge = batch
+        if "ntk" not in spec.kernels:
+            # Half of the memory for the items that go forwards, half for features that stay.
+            edge = max(batch, (free - work) // (4 * layout.features.channels))
+        return _Sizes(edge, batch, work * dtype.itemsize, dtype)
 
 
 def _cut(rows: int, columns: int, edge: int, *, symmetric: bool) -> Iterator[Tile]:
@@ -224,21 +245,31 @@ def _needed_bytes(cost: FiniteCost, itemsize: int) -> int:
 
 
 def _kernels(
-    network: Network, batches: list[Array], kernels: Sequence[KernelName]
+    network: Network, sides: list[NDArray[Any]], kernels: Sequence[KernelName], sizes: _Sizes
 ) -> dict[KernelName, Array]:
-    """Return the kernels of one network, of the first batch with the last."""
-    is_ntk = "ntk" in kernels
-    tapes: list[Tape] = [{} for _ in batches]
+    """Return the kernels of one network, of the items of the first side with those of the last."""
+    if "ntk" not in kernels:
+        features = [_features(network, side, sizes) for side in sides]
+        return {"nngp": _feature_products(network, features[0], features[-1])}
+    tapes: list[Tape] = [{} for _ in sides]
     features = [
-        network.features(batch, tape if is_ntk else None)
-        for batch, tape in zip(batches, tapes, strict=True)
+        network.features(side.astype(sizes.dtype), tape)
+        for side, tape in zip(sides, tapes, strict=True)
     ]
     found: dict[KernelName, Array] = {}
     if "nngp" in kernels:
         found["nngp"] = _feature_products(network, features[0], features[-1])
-    if is_ntk:
-        found["ntk"] = _jacobian_products(network, features, tapes)
+    found["ntk"] = _jacobian_products(network, features, tapes)
     return found
+
+
+def _features(network: Network, items: NDArray[Any], sizes: _Sizes) -> Array:
+    """Return the features of items that need not all go forwards at once."""
+    result = np.empty((len(items), network.layout.features.channels), sizes.dtype)
+    for start in range(0, len(items), sizes.batch):
+        run = slice(start, start + sizes.batch)
+        result[run] = network.features(items[run].astype(sizes.dtype))
+    return result
 
 
 def _feature_products(network: Network, rows: Array, columns: Array) -> Array:

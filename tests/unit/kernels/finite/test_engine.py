@@ -71,9 +71,11 @@ def test_precisions_agree_and_kernels_do_not_depend_on_what_else_is_asked_for():
         for name, matrix in evaluate(X, precision=precision).items():
             np.testing.assert_allclose(matrix, exact[name], rtol=2e-5, atol=2e-6)
     for name in ("nngp", "ntk"):
-        alone = evaluate(X, spec=SPEC.for_kernel(name))
-        assert set(alone) == {name}
-        np.testing.assert_allclose(alone[name], exact[name], rtol=1e-13)
+        spec = SPEC.for_kernel(name)
+        for memory in (ENGINE.temporary_bytes(spec, X.shape[1:], "float64"), LARGE):
+            alone = evaluate(X, spec=spec, memory_bytes=memory)
+            assert set(alone) == {name}
+            np.testing.assert_allclose(alone[name], exact[name], rtol=1e-13)
 
 
 def test_both_kernels_are_positive_semidefinite():
@@ -230,9 +232,12 @@ def test_branches_of_different_channels_are_refused_where_the_items_are_known():
     assert count_operations(spec, (4, 4, 5)).operations > 0
 
 
-@pytest.mark.parametrize("outputs", [1, 6])
-@pytest.mark.parametrize("name", ["stack", "branches"])
-def test_what_is_promised_of_memory_is_kept(name, outputs):
+@pytest.mark.parametrize(
+    ("name", "outputs", "kernel"),
+    [("stack", 1, "nngp"), ("stack", 6, "ntk"), ("branches", 1, ["nngp", "ntk"]),
+     ("branches", 6, "ntk"), ("branches", 1, "nngp")],
+)  # fmt: skip
+def test_what_is_promised_of_memory_is_kept(name, outputs, kernel):
     conv = {"type": "conv", "size": 3}
     inner = {"type": "concat", "branches": [[RELU], [RELU, conv], [conv]]}
     network = {
@@ -244,7 +249,7 @@ def test_what_is_promised_of_memory_is_kept(name, outputs):
         ],
     }[name]
     spec = parse_kernel({
-        "layers": network, "kernel": ["nngp", "ntk"],
+        "layers": network, "kernel": kernel,
         "finite": {"width": 24, "samples": 1, "outputs": outputs},
     })  # fmt: skip
     x = np.random.default_rng(0).standard_normal((5, 10, 10, 3))
