@@ -49,8 +49,8 @@ def compute_gram(
         A preset's name, a preset with options, or a full kernel spec.
     precision : {"float32", "mixed", "float64"}
         How to compute.
-    engine : {"auto", "reference", "cpu", "cuda"}
-        "auto" takes the fastest that runs the kernel.
+    engine : {"auto", "reference", "cpu", "cuda", "finite"}
+        "auto" takes the fastest that runs the kernel; finite networks have one of their own.
     memory_bytes : int, optional
         Temporary memory allowed; a quarter of the machine's when not given.
     threads : int, optional

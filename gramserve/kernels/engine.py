@@ -6,13 +6,18 @@ from typing import Any
 from gramserve.errors import EngineUnavailableError
 from gramserve.kernels.augmentation import AveragingEngine
 from gramserve.kernels.cpu import CpuEngine
+from gramserve.kernels.finite import FiniteEngine
 from gramserve.kernels.protocol import Engine
 from gramserve.kernels.reference import ReferenceEngine
 from gramserve.spec import KernelSpec, Precision
 from gramserve.spec.names import nearest
 
-ENGINES: dict[str, Engine] = {"cpu": CpuEngine(), "reference": ReferenceEngine()}
-"""The engines of this version, the fastest first."""
+ENGINES: dict[str, Engine] = {
+    "cpu": CpuEngine(),
+    "reference": ReferenceEngine(),
+    "finite": FiniteEngine(),
+}
+"""The engines of this version, the fastest first; the last is for finite networks alone."""
 
 _PLANNED = {
     "cuda": "the CUDA engine is not part of this version",
@@ -51,14 +56,17 @@ def choose_engine(
 
 def _choose(spec: KernelSpec, precision: Precision, wanted: str) -> tuple[Engine, str]:
     """Choose by layers and precision."""
+    if wanted == "auto" and spec.finite is not None:
+        return _choose(spec, precision, "finite")[0], "finite networks have their own engine"
     if wanted == "auto":
         refusals: list[str] = []
         for name, engine in ENGINES.items():
-            refusal = engine.refusal(spec, precision)
+            refusal = _refusal(engine, spec, precision)
             if refusal is None:
                 why = f"{name} is the fastest engine here that runs every layer"
                 return engine, "; ".join([why, *refusals])
-            refusals.append(f"{name}: {refusal}")
+            if name != "finite":
+                refusals.append(f"{name}: {refusal}")
         raise EngineUnavailableError(f"no engine runs this kernel: {'; '.join(refusals)}")
     if wanted in _PLANNED:
         msg = f'{_PLANNED[wanted]}; use engine "reference" or "auto"'
@@ -66,11 +74,20 @@ def _choose(spec: KernelSpec, precision: Precision, wanted: str) -> tuple[Engine
     if wanted not in ENGINES:
         msg = f"unknown engine {wanted!r}{nearest(wanted, ['auto', *ENGINES, *_PLANNED])}"
         raise EngineUnavailableError(msg)
-    refusal = ENGINES[wanted].refusal(spec, precision)
+    refusal = _refusal(ENGINES[wanted], spec, precision)
     if refusal is not None:
         msg = f'engine "{wanted}" does not run this kernel: {refusal}'
         raise EngineUnavailableError(msg)
     return ENGINES[wanted], "asked for"
+
+
+def _refusal(engine: Engine, spec: KernelSpec, precision: Precision) -> str | None:
+    if spec.finite is not None and engine.name != "finite":
+        return (
+            "it computes kernels of infinite width and the spec asks for finite networks; use "
+            'engine "auto", or leave `finite` out of the spec'
+        )
+    return engine.refusal(spec, precision)
 
 
 def warm_engines() -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from math import isqrt, prod
+from math import isqrt, prod, sqrt
 
 from gramserve.spec import KernelSpec, Precision
 from gramserve.stages import PairCost, count_operations
@@ -26,6 +26,9 @@ PLANE_DOUBLE_FACTORS = {"product": 2.0, "affine": 2.5, "dual": 4.0, "pool": 2.0,
 
 VARIANCE_NANOSECONDS = 0.25
 """Nanoseconds per pair and variance of an item: roots are taken and turned into lanes."""
+
+FINITE_OPERATIONS_PER_SECOND = 4e10
+"""Operations of finite networks per second and core: matrix products, and what is between."""
 
 TARGET_BLOCK_SECONDS = 20.0
 """How long one block should take, in seconds: long against its overhead, short to lose."""
@@ -128,9 +131,41 @@ def choose_block_size(spec: KernelSpec, item_shape: Sequence[int], engine: str) 
     int
         A power of two from 32 to 1024, such that a block takes about 20 seconds.
     """
-    pairs = TARGET_BLOCK_SECONDS / pair_seconds(count_operations(spec, item_shape), engine)
+    pair = count_operations(spec, item_shape)
+    pairs = TARGET_BLOCK_SECONDS / pair_seconds(pair, engine)
     wanted = max(1, isqrt(int(pairs)))
+    if pair.item_operations:
+        wanted = _items_in_time(pair, TARGET_BLOCK_SECONDS)
     return min(LARGEST_BLOCK, max(SMALLEST_BLOCK, 1 << (wanted.bit_length() - 1)))
+
+
+def _items_in_time(pair: PairCost, seconds: float) -> int:
+    """Return the edge of a block of finite networks that takes this long.
+
+    ``2 B`` items and ``B^2`` pairs: the root of a quadratic equation.
+    """
+    budget = seconds * FINITE_OPERATIONS_PER_SECOND
+    root = sqrt(pair.item_operations**2 + pair.operations * budget)
+    return max(1, int(budget / (pair.item_operations + root)))
+
+
+def items_seconds(pair: PairCost, precision: Precision = "float32") -> float:
+    """Return about how long one core takes for one item of a block, besides its pairs.
+
+    Parameters
+    ----------
+    pair : PairCost
+        From :func:`gramserve.stages.count_operations`.
+    precision : {"float32", "mixed", "float64"}
+        How to compute.
+
+    Returns
+    -------
+    float
+        Seconds; 0 but for finite networks, through which every item of a block goes once.
+    """
+    seconds = pair.item_operations / FINITE_OPERATIONS_PER_SECOND
+    return seconds if precision == "float32" else DOUBLE_FACTOR * seconds
 
 
 def pair_seconds(pair: PairCost, engine: str, precision: Precision = "float32") -> float:
@@ -158,6 +193,9 @@ def pair_seconds(pair: PairCost, engine: str, precision: Precision = "float32") 
                 each *= PLANE_DOUBLE_FACTORS[kind]
             nanoseconds += each * int(count)
         return 1e-9 * nanoseconds
+    if engine == "finite":
+        seconds = pair.operations / FINITE_OPERATIONS_PER_SECOND
+        return seconds if precision == "float32" else DOUBLE_FACTOR * seconds
     layers = (pair.operations - pair.input_operations) / LAYER_OPERATIONS_PER_SECOND
     seconds = layers + pair.input_operations / INPUT_OPERATIONS_PER_SECOND
     return seconds if precision == "float32" else DOUBLE_FACTOR * seconds

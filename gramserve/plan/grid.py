@@ -71,6 +71,13 @@ class Grid:
         diagonal = full * self.block_size**2 + rest**2
         return (self.rows**2 + diagonal) // 2
 
+    @property
+    def item_visits(self) -> int:
+        """Items of all canonical blocks, rows and columns; those of a diagonal block once."""
+        if self.symmetric:
+            return self.rows * self.row_panels
+        return self.rows * self.column_panels + self.columns * self.row_panels
+
     def blocks(self) -> Iterator[BlockIndex]:
         """Yield every canonical block, row panel by row panel."""
         for i in range(self.row_panels):

@@ -10,6 +10,7 @@ from gramserve.plan.cost import (
     block_bytes,
     choose_block_size,
     item_bytes,
+    items_seconds,
     pair_seconds,
 )
 from gramserve.plan.grid import Grid
@@ -171,13 +172,16 @@ def make_plan(
         raise _too_large(needed, grid.block_size, worker_memory_bytes)
     left = grid.block_count - blocks_cached
     entries = grid.entry_count * left // grid.block_count
+    visits = grid.item_visits * left // grid.block_count
     each = pair.planes.operations if engine == "cpu" else pair.operations
+    seconds = pair_seconds(pair, engine, precision) * entries
+    seconds += items_seconds(pair, precision) * visits
     cost = Cost(
         result_bytes=grid.rows * grid.columns * item_bytes(precision) * len(spec.kernels),
         peak_worker_bytes=needed(grid.block_size),
         temporary_bytes=temporary_bytes,
-        operations=each * entries,
-        seconds=pair_seconds(pair, engine, precision) * entries / max(workers, 1),
+        operations=each * entries + pair.item_operations * visits,
+        seconds=seconds / max(workers, 1),
     )
     return Plan(
         spec=spec,

@@ -20,6 +20,7 @@ from gramserve.spec.derivative import (
     derivative_shape,
     parse_derivative,
 )
+from gramserve.spec.finite import FiniteSpec
 from gramserve.spec.job import PRECISIONS, JobRequest, parse_job
 from gramserve.spec.network import (
     FORMAT,
@@ -53,6 +54,7 @@ __all__ = [
     "RESULT_DTYPES",
     "Augmentation",
     "Derivative",
+    "FiniteSpec",
     "InputSpec",
     "JobRequest",
     "KernelName",

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -50,8 +50,9 @@ def _fields_at(model: type[BaseModel], location: Sequence[str | int], types: Typ
                 owner = types[part]
             elif part in owner.model_fields:
                 annotation = owner.model_fields[part].annotation
-                if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-                    owner = annotation
+                for kind in (annotation, *get_args(annotation)):  # a model, or a model or None
+                    if isinstance(kind, type) and issubclass(kind, BaseModel):
+                        owner = kind
     return list(owner.model_fields)
 
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from gramserve.errors import SpecError
 from gramserve.spec.canonical import digest_of
 from gramserve.spec.faults import spec_error
+from gramserve.spec.finite import FiniteSpec, finite_faults
 from gramserve.spec.layers import CknPool, Concat, Conv, ConvLocal, Layer, LayerModel, Residual
 from gramserve.spec.numbers import NonNegative
 from gramserve.spec.presets import expand_preset
@@ -98,12 +99,16 @@ class KernelSpec(BaseModel):
         Field(union_mode="left_to_right"),
         BeforeValidator(_kernel_names),
     ] = "nngp"
+    finite: FiniteSpec | None = None
+    """Networks of finite width in place of the limit: empirical kernels, averaged."""
 
     @model_validator(mode="after")
     def _normalise(self) -> Self:
         axes = 1 if self.input.layout == "sequence" else 2
         faults: list[str] = []
         layers = _normalise_branch(self.layers, axes, "layers", faults)
+        if self.finite is not None:
+            faults += finite_faults(layers)
         if faults:
             raise ValueError("\n".join(faults))
         # The model is frozen for everybody else; this is still its construction.

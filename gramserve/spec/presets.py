@@ -4,6 +4,7 @@ References
 ----------
 Shankar et al., "Neural Kernels Without Tangents", ICML 2020 (Myrtle5, 7, 10).
 Arora et al., "On Exact Computation with an Infinitely Wide Neural Net", NeurIPS 2019 (CNTK).
+Li et al., "Enhanced Convolutional Neural Tangent Kernels", 2019 (local average pooling).
 Bietti, "Approximation and Learning with Deep Convolutional Models", 2021 (CKN).
 Lee et al., "Finite Versus Infinite Neural Networks", NeurIPS 2020 (fully connected).
 """
@@ -18,7 +19,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from gramserve.errors import UnknownLayerError
 from gramserve.spec.faults import spec_error
 from gramserve.spec.names import nearest
-from gramserve.spec.numbers import Count, NonNegative, Positive, non_empty
+from gramserve.spec.numbers import Count, NonNegative, Order, Positive, non_empty
 
 JsonLayer = dict[str, Any]
 
@@ -35,6 +36,8 @@ class PresetOptions(BaseModel):
     """Replaces ``{"channels": "sum"}``; checked with the expanded spec."""
     augment: Any = None
     """As in a spec; checked with it."""
+    finite: Any = None
+    """Networks of finite width in place of the limit; checked with the expanded spec."""
 
 
 class MyrtleOptions(PresetOptions):
@@ -51,6 +54,8 @@ class CntkOptions(PresetOptions):
     """Number of convolutions, plus one."""
     gap: bool = True
     """Global average pooling; otherwise flatten."""
+    lap: Order = 0
+    """Local average pooling of this reach, windows of ``2 lap + 1``, in place of the global."""
     fix: bool = False
     """Whether the first and the last layer are kept fixed (do not train)."""
 
@@ -125,9 +130,11 @@ def _cntk(options: CntkOptions) -> tuple[list[JsonLayer], str]:
     for index in range(options.depth - 1):
         layers.append({**_CONV, "trainable": not (options.fix and index == 0)})
         layers.append({"type": "relu", "normalized": True})
-    layers.append(
-        {"type": "global_avg_pool"} if options.gap else {"type": "flatten", "average": False}
-    )
+    if options.lap:
+        window = 2 * options.lap + 1
+        layers.append({"type": "avg_pool", "window": window, "strides": 1, "padding": "same"})
+    pooled = options.gap and not options.lap
+    layers.append({"type": "global_avg_pool"} if pooled else {"type": "flatten", "average": False})
     layers.append({"type": "dense", "trainable": not options.fix})
     return layers, "ntk"
 
@@ -224,7 +231,7 @@ def expand_preset(preset: Mapping[str, Any]) -> dict[str, Any]:
         raise spec_error(error, model, f"preset {name}") from None
     layers, kernel = expand(options)
     spec: dict[str, Any] = {"layers": layers, "kernel": kernel}
-    for key in ("kernel", "input", "augment"):
+    for key in ("kernel", "input", "augment", "finite"):
         if getattr(options, key) is not None:
             spec[key] = getattr(options, key)
     return spec

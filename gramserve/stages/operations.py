@@ -13,6 +13,7 @@ from gramserve.spec import KernelSpec, infer_shapes, layers
 from gramserve.spec.shapes import Positions, positions_of
 from gramserve.stages.activations import DUAL_OPERATIONS, variance_count
 from gramserve.stages.cone import cut_stages
+from gramserve.stages.finite_cost import count_finite
 from gramserve.stages.stage import Fork, Pool, Stage, Step, plane_entries
 from gramserve.stages.symmetry import GROUP_SIZES, count_evaluations
 
@@ -65,6 +66,8 @@ class PairCost:
     """Variances that are kept of an item."""
     planes: PlaneWork
     """The same on the offset planes that the readout needs."""
+    item_operations: int = 0
+    """Operations of one item in every block that it is part of: finite networks."""
 
 
 def _layer_operations(
@@ -177,9 +180,11 @@ def count_operations(spec: KernelSpec, item_shape: Sequence[int]) -> PairCost:
     >>> spec = parse_kernel({"preset": "fc", "depth": 1})
     >>> count_operations(spec, (10,))  # doctest: +NORMALIZE_WHITESPACE
     PairCost(operations=39, largest_entries=1, branch_depth=0, input_operations=20, variances=1,
-             planes=PlaneWork(product=20, affine=6, dual=13, pool=0, rows=3))
+             planes=PlaneWork(product=20, affine=6, dual=13, pool=0, rows=3), item_operations=0)
     """
     positions = infer_shapes(spec, item_shape)[0].positions
+    if spec.finite is not None:
+        return _count_networks(spec, item_shape)
     states = 2 if "ntk" in spec.kernels else 1
     tally = _Tally(states)
     inner = 2 * item_shape[-1] * prod(positions) ** 2
@@ -192,6 +197,20 @@ def count_operations(spec: KernelSpec, item_shape: Sequence[int]) -> PairCost:
         input_operations=times * inner,
         variances=GROUP_SIZES[spec.augment] * tally.variances,
         planes=_count_on_planes(spec, item_shape, states).times(times),
+    )
+
+
+def _count_networks(spec: KernelSpec, item_shape: Sequence[int]) -> PairCost:
+    """Return the cost of a pair of finite networks, which have neither covariances nor planes."""
+    cost, times = count_finite(spec, item_shape), count_evaluations(spec, item_shape)
+    return PairCost(
+        operations=times * cost.pair_operations,
+        largest_entries=1,
+        branch_depth=branch_depth(spec.layers),
+        input_operations=0,
+        variances=0,
+        planes=PlaneWork(),
+        item_operations=times * cost.item_operations,
     )
 
 

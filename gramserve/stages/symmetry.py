@@ -56,7 +56,8 @@ def commutes_with_group(spec: KernelSpec, item_shape: Sequence[int]) -> bool:
     Returns
     -------
     bool
-        Whether ``k(g x, g x') = k(x, x')`` for all of them, exactly.
+        Whether ``k(g x, g x') = k(x, x')`` for all of them, exactly. Of random networks of finite
+        width that is so on average only: they never do.
 
     Examples
     --------
@@ -65,6 +66,8 @@ def commutes_with_group(spec: KernelSpec, item_shape: Sequence[int]) -> bool:
     >>> commutes_with_group(spec, (8, 8, 3)), commutes_with_group(spec, (8, 9, 3))
     (True, False)
     """
+    if spec.finite is not None:
+        return False
     positions = input_positions(spec, item_shape)
     turns = spec.augment in {"rotations", "dihedral"}
     axes: tuple[int, ...]

@@ -6,13 +6,18 @@ import sys
 import numpy as np
 import pytest
 
-from gramserve.arrays import keep_freed_memory, namespace_of, to_host
+from gramserve.arrays import keep_freed_memory, namespace_of, special_functions_of, to_host
 from gramserve.machine import physical_memory_bytes, usable_cores
 
 
 @pytest.mark.parametrize("array", [np.ones(3), np.ones(3, np.float32)[::2], [1, 2], 3.0])
 def test_what_is_not_on_a_device_belongs_to_numpy(array):
     assert namespace_of(array) is np
+
+
+def test_special_functions_of_host_arrays_keep_single_precision():
+    z = np.linspace(-3, 3, 5, dtype=np.float32)
+    assert special_functions_of(z).ndtr(z).dtype == np.float32
 
 
 def test_host_arrays_are_not_copied():

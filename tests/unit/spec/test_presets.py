@@ -125,5 +125,14 @@ def test_presets_are_described_with_their_defaults():
     described = {entry["preset"]: entry["options"] for entry in describe_presets()}
     assert set(described) == set(PRESETS)
     assert described["cntk"] == {
-        "kernel": None, "input": None, "depth": 11, "gap": True, "fix": False
+        "kernel": None, "input": None, "augment": None, "finite": None, "depth": 11, "gap": True,
+        "lap": 0, "fix": False,
     }  # fmt: skip
+
+
+def test_local_average_pooling_is_a_box_blur_before_flattening():
+    """Li et al. 2019: with no room it is flattening, with room for everything a global pool."""
+    blurred = parse_kernel({"preset": "cntk", "depth": 3, "lap": 2}).layers[-3:]
+    assert [layer.type for layer in blurred] == ["avg_pool", "flatten", "dense"]
+    assert (blurred[0].window, blurred[0].strides, blurred[0].padding) == ((5, 5), (1, 1), "same")
+    assert blurred[1].average is False
