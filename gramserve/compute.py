@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from gramserve.errors import SpecError
 from gramserve.kernels import Engine, Items, choose_engine, item_keys, read_items
 from gramserve.machine import physical_memory_bytes, usable_cores
-from gramserve.spec import PRECISIONS, KernelName, KernelSpec, Precision, parse_kernel
+from gramserve.spec import PRECISIONS, KernelSpec, OutputName, Precision, parse_kernel
 from gramserve.spec.names import nearest
 
 
@@ -36,7 +36,7 @@ def compute_gram(
     engine: str = "auto",
     memory_bytes: int | None = None,
     threads: int | None = None,
-) -> NDArray[Any] | dict[KernelName, NDArray[Any]]:
+) -> NDArray[Any] | dict[OutputName, NDArray[Any]]:
     """Return the Gram matrix ``K[i, j] = k(x_i, x_j)``, or ``k(x_i, x2_j)``, in memory.
 
     Parameters
@@ -60,7 +60,8 @@ def compute_gram(
     Returns
     -------
     ndarray, (n, n) or (n, m)
-        float64 for "float64", else float32. A dict of two, by kernel, when two are asked for.
+        float64 for "float64", else float32. A dict by output when more than one
+        kernel is asked for: "nngp", "ntk", and "name.nngp" of readouts.
 
     Raises
     ------
@@ -102,4 +103,4 @@ def compute_gram(
         columns = _prepare(right, runner, spec, precision, limits)
     # The same items on both sides: the engine computes every pair once and mirrors it.
     gram = runner.evaluate(spec, rows, columns, precision, **limits)
-    return gram if len(spec.kernels) > 1 else gram[spec.kernels[0]]
+    return gram if len(spec.outputs) > 1 else gram[spec.outputs[0]]

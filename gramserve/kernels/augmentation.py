@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from gramserve.kernels.items import Items, item_keys, label_items
 from gramserve.kernels.protocol import Engine
-from gramserve.spec import Augmentation, KernelName, KernelSpec, Precision, infer_shapes
+from gramserve.spec import Augmentation, KernelSpec, OutputName, Precision, infer_shapes
 from gramserve.stages import GROUP_SIZES, commutes_with_group
 
 
@@ -120,7 +120,7 @@ class AveragingEngine:
         *,
         memory_bytes: int,
         threads: int = 1,
-    ) -> dict[KernelName, NDArray[Any]]:
+    ) -> dict[OutputName, NDArray[Any]]:
         """Return (n, m) means of every kernel the spec asks for.
 
         Items and their transforms that hold the same numbers are known to be the same item, as a
@@ -134,7 +134,7 @@ class AveragingEngine:
         yours = mine if rows is columns else list(_transformed_items(spec, columns))
         if commutes_with_group(spec, rows.values.shape[1:]):
             mine = mine[:1]
-        total: dict[KernelName, NDArray[Any]] = {}
+        total: dict[OutputName, NDArray[Any]] = {}
         for left in mine:
             for right in yours:
                 found = inner.evaluate(alone, left, right, precision, **limits)

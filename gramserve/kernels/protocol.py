@@ -6,7 +6,7 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from gramserve.kernels.items import Items
-from gramserve.spec import KernelName, KernelSpec, Precision
+from gramserve.spec import KernelSpec, OutputName, Precision
 
 
 class Engine(Protocol):
@@ -66,7 +66,7 @@ class Engine(Protocol):
         *,
         memory_bytes: int,
         threads: int = 1,
-    ) -> dict[KernelName, NDArray[Any]]:
+    ) -> dict[OutputName, NDArray[Any]]:
         """Return (n, m) values of every kernel the spec asks for.
 
         Variances come with the items and are never computed here. Pairs with equal keys are the

@@ -15,7 +15,7 @@ from gramserve.kernels.duals import DUALS, evaluate_dual
 from gramserve.kernels.moments import Moments
 from gramserve.kernels.pooling import pool, read_out
 from gramserve.kernels.variances import Variances
-from gramserve.spec import layers
+from gramserve.spec import KernelSpec, layers
 from gramserve.spec.shapes import Positions, positions_of
 from gramserve.stages import averages_variances, uses_variances
 
@@ -95,7 +95,13 @@ class Recursion:
         self._variances = variances
         self._watch = watch
 
-    def run(self, network: Sequence[layers.Layer], state: State, where: str = "layers") -> State:
+    def run(
+        self,
+        network: Sequence[layers.Layer],
+        state: State,
+        where: str = "layers",
+        first: int = 0,
+    ) -> State:
         """Return the state after all layers.
 
         Parameters
@@ -106,6 +112,8 @@ class Recursion:
             Before the first; its arrays may be overwritten.
         where : str
             Place of the layers in the spec, for errors.
+        first : int
+            Number of the first layer there.
 
         Returns
         -------
@@ -117,12 +125,42 @@ class Recursion:
         NonFiniteKernelError
             When watching and a layer's result is not finite.
         """
-        for index, layer in enumerate(network):
+        for index, layer in enumerate(network, first):
             here = f"{where}[{index}]"
             state = self._step(layer, state, here)
             if self._watch:
                 _require_finite(state, here, layer.type)
         return state
+
+    def run_spec(self, spec: KernelSpec, state: State) -> dict[str, State]:
+        """Return the states at the ends of a network and of its readouts.
+
+        Parameters
+        ----------
+        spec : KernelSpec
+            The kernel.
+        state : State
+            Of the input; its arrays may be overwritten.
+
+        Returns
+        -------
+        dict of State
+            By the name of the readout; the network itself has none, ``""``.
+
+        Raises
+        ------
+        NonFiniteKernelError
+            When watching and a layer's result is not finite.
+        """
+        ends: dict[str, State] = {}
+        for index in range(len(spec.layers) + 1):
+            for number, readout in enumerate(spec.readouts):
+                if readout.after == index:
+                    start = _apply(state, lambda s: s.copy())
+                    where = f"readouts[{number}].layers"
+                    ends[readout.name] = self.run(readout.layers, start, where)
+            state = self.run(spec.layers[index : index + 1], state, first=index)
+        return ends | {"": state}
 
     def _step(self, layer: layers.Layer, state: State, where: str) -> State:
         if isinstance(layer, layers.Residual | layers.Concat):

@@ -29,13 +29,13 @@ from gramserve.kernels.tiles import Tile, cut_tiles
 from gramserve.kernels.variances import (
     VariancePlace,
     Variances,
-    all_layers,
     branches_of,
     check_variances,
+    spec_layers,
+    spec_variance_places,
     split_for_variances,
-    variance_places,
 )
-from gramserve.spec import KernelName, KernelSpec, Precision, infer_shapes, input_positions, layers
+from gramserve.spec import KernelSpec, OutputName, Precision, infer_shapes, input_positions, layers
 from gramserve.spec.shapes import Positions, positions_of
 from gramserve.stages import count_operations
 
@@ -101,8 +101,10 @@ class ReferenceEngine:
         """Return the temporary memory of one pair of items, in bytes."""
         cost = count_operations(spec, item_shape)
         states = _STATES_AT_ONCE + 4 * cost.branch_depth
-        if any(isinstance(layer, _LONG_DUALS) for layer in all_layers(spec.layers)):
+        if any(isinstance(layer, _LONG_DUALS) for layer in spec_layers(spec)):
             states += _MORE_STATES
+        if spec.readouts:
+            states += 2
         entries = states * cost.largest_entries + 2 * prod(item_shape)
         return entries * working_dtype(precision).itemsize + _series_bytes(
             spec.layers, input_positions(spec, item_shape)
@@ -110,7 +112,7 @@ class ReferenceEngine:
 
     def variance_length(self, spec: KernelSpec, item_shape: Sequence[int]) -> int:
         """Return how many variances an item has: all layers' ``q``, in the layers' order."""
-        places = variance_places(spec.layers, input_positions(spec, item_shape))
+        places = spec_variance_places(spec, item_shape)
         return sum(prod(place.positions) for place in places)
 
     def variances(
@@ -158,7 +160,7 @@ class ReferenceEngine:
         infer_shapes(spec, values.shape[1:])
         keep_freed_memory()
         batch = self._pairs_at_once(spec, values.shape[1:], "float64", memory_bytes)
-        places = variance_places(spec.layers, input_positions(spec, values.shape[1:]))
+        places = spec_variance_places(spec, values.shape[1:])
         length = sum(prod(place.positions) for place in places)
         result = np.empty((len(values), length), working_dtype(precision))
         for start in range(0, len(values) if length else 0, batch):
@@ -179,7 +181,7 @@ class ReferenceEngine:
         *,
         memory_bytes: int,
         threads: int = 1,  # noqa: ARG002 - one, besides those of the matrix products
-    ) -> dict[KernelName, NDArray[Any]]:
+    ) -> dict[OutputName, NDArray[Any]]:
         """Return all kernels asked for, of every row item with every column item.
 
         Where the keys of rows and columns are the same in the same order, the upper triangle is
@@ -214,18 +216,20 @@ class ReferenceEngine:
         infer_shapes(spec, item_shape)
         keep_freed_memory()
         batch = self._pairs_at_once(spec, item_shape, precision, memory_bytes)
-        places = variance_places(spec.layers, input_positions(spec, item_shape))
+        places = spec_variance_places(spec, item_shape)
         labels = label_items(rows, columns)
         task = _Task(spec, rows, columns, precision, places, *labels)
         result = {
             name: np.empty((len(rows), len(columns)), result_dtype(precision))
-            for name in spec.kernels
+            for name in spec.outputs
         }
         symmetric = task.is_symmetric
         for tile in cut_tiles(len(rows), len(columns), batch, symmetric=symmetric):
-            state = _walk(task, tile)
-            for name in spec.kernels:
-                values = state.covariance if name == "nngp" else state.tangent
+            ends = _walk(task, tile)
+            for name in spec.outputs:
+                readout, _, kernel = name.rpartition(".")
+                state = ends[readout]
+                values = state.covariance if kernel == "nngp" else state.tangent
                 part = result[name][tile]
                 with np.errstate(over="ignore"):  # what overflows here is reported below
                     part[...] = 0 if values is None else values
@@ -272,9 +276,13 @@ def _record_variances(
 ) -> list[NDArray[Any]]:
     """Return (n, P) variances of every layer that needs them."""
     recorded: list[NDArray[Any]] = []
-    dense, diagonal = split_for_variances(spec.layers)
     recursion = Recursion(ntk=False, variances=Variances.recording(recorded))
     positions = items.shape[1:-1]
+    if spec.readouts:
+        covariance = input_covariance(items, items, scale, paired=True)
+        recursion.run_spec(spec, State(covariance, None, positions))
+        return [part.reshape(len(items), -1) for part in recorded]
+    dense, diagonal = split_for_variances(spec.layers)
     if dense:
         covariance = input_covariance(items, items, scale, paired=True)
         state = recursion.run(dense, State(covariance, None, positions)).diagonal()
@@ -286,7 +294,7 @@ def _record_variances(
     return [part.reshape(len(items), -1) for part in recorded]
 
 
-def _walk(task: _Task, tile: Tile, *, watch: bool = False) -> State:
+def _walk(task: _Task, tile: Tile, *, watch: bool = False) -> dict[str, State]:
     """Take one tile of pairs through the layers."""
     spec, dtype = task.spec, working_dtype(task.precision)
     rows, columns = tile
@@ -304,7 +312,7 @@ def _walk(task: _Task, tile: Tile, *, watch: bool = False) -> State:
     recursion = Recursion(ntk="ntk" in spec.kernels, variances=known, watch=watch)
     with np.errstate(all="ignore"):  # the caller looks for what is not finite
         covariance = input_covariance(mine, yours, input_scale(spec, item_shape), paired=False)
-        return recursion.run(spec.layers, State(covariance, None, item_shape[:-1]))
+        return recursion.run_spec(spec, State(covariance, None, item_shape[:-1]))
 
 
 def _blame(task: _Task, tile: Tile) -> None:

@@ -13,7 +13,7 @@ from gramserve.errors import NonFiniteKernelError
 from gramserve.kernels.diagonals import diagonal_of
 from gramserve.kernels.moments import Moments
 from gramserve.kernels.precision import remedy
-from gramserve.spec import Precision, layers
+from gramserve.spec import KernelSpec, Precision, input_positions, layers
 from gramserve.spec.shapes import Positions, positions_of
 from gramserve.stages import averages_variances, uses_variances
 
@@ -31,7 +31,10 @@ class VariancePlace:
 
 
 def variance_places(
-    network: Sequence[layers.Layer], positions: Positions, where: str = "layers"
+    network: Sequence[layers.Layer],
+    positions: Positions,
+    where: str = "layers",
+    first: int = 0,
 ) -> tuple[VariancePlace, ...]:
     """Return the layers that need variances, in the order in which a walk reaches them.
 
@@ -43,6 +46,8 @@ def variance_places(
         Positions before the first.
     where : str
         Place of the layers in the spec.
+    first : int
+        Number of the first.
 
     Returns
     -------
@@ -50,7 +55,7 @@ def variance_places(
         Branch by branch where there are branches.
     """
     found: list[VariancePlace] = []
-    for index, layer in enumerate(network):
+    for index, layer in enumerate(network, first):
         here = f"{where}[{index}]"
         if isinstance(layer, layers.Residual | layers.Concat):
             for number, branch in enumerate(layer.branches):
@@ -60,6 +65,33 @@ def variance_places(
         elif uses_variances(layer):
             found.append(VariancePlace(here, layer.type, positions))
         positions = positions_of(layer, positions)
+    return tuple(found)
+
+
+def spec_variance_places(spec: KernelSpec, item_shape: Sequence[int]) -> tuple[VariancePlace, ...]:
+    """Return the layers of a spec that need variances, those of its readouts included.
+
+    Parameters
+    ----------
+    spec : KernelSpec
+        The kernel.
+    item_shape : sequence of int
+        Shape of one item.
+
+    Returns
+    -------
+    tuple of VariancePlace
+        In the order of a walk that takes every readout where it branches off.
+    """
+    found: list[VariancePlace] = []
+    positions = input_positions(spec, item_shape)
+    for index in range(len(spec.layers) + 1):
+        for number, readout in enumerate(spec.readouts):
+            if readout.after == index:
+                found += variance_places(readout.layers, positions, f"readouts[{number}].layers")
+        for layer in spec.layers[index : index + 1]:
+            found += variance_places([layer], positions, "layers", index)
+            positions = positions_of(layer, positions)
     return tuple(found)
 
 
@@ -74,6 +106,13 @@ def all_layers(network: Sequence[layers.Layer]) -> Iterator[layers.Layer]:
         yield layer
         for branch in branches_of(layer):
             yield from all_layers(branch)
+
+
+def spec_layers(spec: KernelSpec) -> Iterator[layers.Layer]:
+    """Yield all layers of a network and of its readouts, those of branches included."""
+    yield from all_layers(spec.layers)
+    for readout in spec.readouts:
+        yield from all_layers(readout.layers)
 
 
 def _needs_variances(layer: layers.Layer) -> bool:

@@ -28,7 +28,9 @@ from gramserve.spec.network import (
     InputSpec,
     KernelName,
     KernelSpec,
+    OutputName,
     Precision,
+    Readout,
     parse_kernel,
 )
 from gramserve.spec.preprocessing import (
@@ -60,9 +62,11 @@ __all__ = [
     "KernelName",
     "KernelSpec",
     "LayerShape",
+    "OutputName",
     "Precision",
     "PreprocessRequest",
     "PreprocessingRecipe",
+    "Readout",
     "ResultDtype",
     "block_address",
     "canonical_json",

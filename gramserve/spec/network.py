@@ -10,7 +10,7 @@ from gramserve.spec.canonical import digest_of
 from gramserve.spec.faults import spec_error
 from gramserve.spec.finite import FiniteSpec, finite_faults
 from gramserve.spec.layers import CknPool, Concat, Conv, ConvLocal, Layer, LayerModel, Residual
-from gramserve.spec.numbers import NonNegative
+from gramserve.spec.numbers import NonNegative, Whole
 from gramserve.spec.presets import expand_preset
 
 FORMAT = "gramserve.kernel/1"
@@ -18,6 +18,9 @@ FORMAT = "gramserve.kernel/1"
 
 KernelName = Literal["nngp", "ntk"]
 """The two kernels of a network."""
+
+OutputName = str
+"""A Gram matrix of a job: "nngp" or "ntk", of a readout with its name and a point before."""
 
 Augmentation = Literal["none", "flips", "vertical_flips", "rotations", "dihedral"]
 """Groups of transformations of images that a kernel is averaged over."""
@@ -72,6 +75,19 @@ class InputSpec(BaseModel):
         return self
 
 
+class Readout(BaseModel):
+    """A further kernel of the network: its first layers, and others that end them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
+    """What its Gram matrices are called: ``name.nngp``, ``name.ntk``."""
+    after: Annotated[Whole, Field(ge=0)]
+    """How many layers of the network it shares."""
+    layers: tuple[Layer, ...] = ()
+    """The layers behind them, which end with one number per pair."""
+
+
 class KernelSpec(BaseModel):
     """A kernel: the network that defines it and which of its kernels is asked for.
 
@@ -94,6 +110,8 @@ class KernelSpec(BaseModel):
     layers: tuple[Layer, ...]
     augment: Augmentation = "none"
     """Average ``k(g x, g' x')`` over all transformations ``g`` and ``g'`` of a group."""
+    readouts: tuple[Readout, ...] = ()
+    """Further kernels that share layers with this one and are computed in the same pass."""
     kernel: Annotated[
         KernelName | tuple[KernelName, KernelName],
         Field(union_mode="left_to_right"),
@@ -109,11 +127,28 @@ class KernelSpec(BaseModel):
         layers = _normalise_branch(self.layers, axes, "layers", faults)
         if self.finite is not None:
             faults += finite_faults(layers)
+        readouts = self._normalise_readouts(axes, faults)
         if faults:
             raise ValueError("\n".join(faults))
         # The model is frozen for everybody else; this is still its construction.
         object.__setattr__(self, "layers", layers)
+        object.__setattr__(self, "readouts", readouts)
         return self
+
+    def _normalise_readouts(self, axes: int, faults: list[str]) -> tuple[Readout, ...]:
+        found = []
+        names = [readout.name for readout in self.readouts]
+        for index, readout in enumerate(self.readouts):
+            where = f"readouts[{index}]"
+            if readout.name in names[:index] or readout.name in _ORDER:
+                faults.append(f"{where}.name: {readout.name!r} is taken; each needs its own")
+            if readout.after > len(self.layers):
+                faults.append(
+                    f"{where}.after: {readout.after} layers of a network of {len(self.layers)}"
+                )
+            layers = _normalise_branch(readout.layers, axes, f"{where}.layers", faults)
+            found.append(readout.model_copy(update={"layers": layers}))
+        return tuple(found)
 
     @property
     def axes(self) -> int:
@@ -124,6 +159,41 @@ class KernelSpec(BaseModel):
     def kernels(self) -> tuple[KernelName, ...]:
         """The kernels asked for, NNGP first."""
         return (self.kernel,) if isinstance(self.kernel, str) else self.kernel
+
+    @property
+    def outputs(self) -> tuple[OutputName, ...]:
+        """The Gram matrices asked for: the network's kernels, then those of its readouts."""
+        further = (
+            f"{readout.name}.{kernel}" for readout in self.readouts for kernel in self.kernels
+        )
+        return (*self.kernels, *further)
+
+    def for_output(self, name: OutputName) -> Self:
+        """Return the spec of one Gram matrix by itself: what addresses its blocks.
+
+        Parameters
+        ----------
+        name : str
+            One of :attr:`outputs`.
+
+        Returns
+        -------
+        KernelSpec
+            A spec of one kernel without readouts, equal to one written out.
+
+        Raises
+        ------
+        KeyError
+            When there is no such output.
+        """
+        readout, _, kernel = name.rpartition(".")
+        layers = self.layers
+        if readout:
+            ends = {found.name: found for found in self.readouts}
+            layers = (*layers[: ends[readout].after], *ends[readout].layers)
+        if kernel not in self.kernels:
+            raise KeyError(name)
+        return self.model_copy(update={"kernel": kernel, "layers": layers, "readouts": ()})
 
     def for_kernel(self, name: KernelName) -> Self:
         """Return the same network with this one kernel asked for.

@@ -290,6 +290,17 @@ def _require_group(spec: KernelSpec, positions: Positions) -> None:
         raise ShapeError(msg, errors=[{"loc": "augment", "message": msg}])
 
 
+def _require_number(positions: Positions, where: str, count: int) -> None:
+    """Refuse a network that ends with positions."""
+    if positions:
+        end = f"{where}[{count - 1}]" if count else where
+        msg = (
+            f"{end}: the network ends with positions {positions}, but a kernel is one number per "
+            "pair, positions (): end with global_avg_pool, global_sum_pool or flatten"
+        )
+        raise ShapeError(msg, errors=[{"loc": end, "message": msg}])
+
+
 def infer_shapes(spec: KernelSpec, item_shape: Sequence[int]) -> tuple[LayerShape, ...]:
     """Return the shape of the state after every layer, refusing impossible stacks.
 
@@ -330,11 +341,10 @@ def infer_shapes(spec: KernelSpec, item_shape: Sequence[int]) -> tuple[LayerShap
     for index, layer in enumerate(spec.layers):
         positions = positions_of(layer, positions, f"layers[{index}]")
         shapes.append(LayerShape(layer.type, positions))
-    if positions:
-        end = f"layers[{len(spec.layers) - 1}]" if spec.layers else "layers"
-        msg = (
-            f"{end}: the network ends with positions {positions}, but a kernel is one number per "
-            "pair, positions (): end with global_avg_pool, global_sum_pool or flatten"
-        )
-        raise ShapeError(msg, errors=[{"loc": end, "message": msg}])
+    _require_number(positions, "layers", len(spec.layers))
+    for number, readout in enumerate(spec.readouts):
+        state, where = shapes[readout.after].positions, f"readouts[{number}].layers"
+        for index, layer in enumerate(readout.layers):
+            state = positions_of(layer, state, f"{where}[{index}]")
+        _require_number(state, where, len(readout.layers))
     return tuple(shapes)

@@ -14,7 +14,7 @@ from gramserve.stages.finite_cost import (
     jacobian_product,
 )
 from gramserve.stages.operations import PairCost, PlaneWork, branch_depth, count_operations
-from gramserve.stages.stage import Fork, Stage, Stages, Step, flat_steps, plane_entries
+from gramserve.stages.stage import Fork, Stage, Stages, Step, Tap, flat_steps, plane_entries
 from gramserve.stages.symmetry import GROUP_SIZES, commutes_with_group, count_evaluations
 from gramserve.stages.windows import Offset, Window, Windows
 
@@ -32,6 +32,7 @@ __all__ = [
     "Stage",
     "Stages",
     "Step",
+    "Tap",
     "Window",
     "Windows",
     "averages_variances",

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from gramserve.spec import KernelSpec, input_positions, layers
+from gramserve.spec import Readout as SpecReadout
 from gramserve.spec.shapes import Positions, positions_of
 from gramserve.stages.activations import uses_variances, variance_count
 from gramserve.stages.stage import (
@@ -25,6 +26,7 @@ from gramserve.stages.stage import (
     Stage,
     Stages,
     Step,
+    Tap,
     flat_steps,
     plane_entries,
     stride_product,
@@ -54,13 +56,21 @@ def cut_stages(
     """
     positions = input_positions(spec, item_shape)
     cutter = _Cutter()
-    draft, _ = cutter.walk(spec.layers, _Draft(None, as_pair(positions), positions), positions)
+    draft = _Draft(None, as_pair(positions), positions)
+    taps: dict[str, Tap] = {}
+    for index in range(len(spec.layers) + 1):
+        for readout in spec.readouts:
+            if readout.after == index:
+                draft, taps[readout.name] = cutter.tap(readout, draft, positions)
+        draft, positions = cutter.walk(spec.layers[index : index + 1], draft, positions)
     tail = tuple(draft.steps)
     needed: dict[int | None, set[Offset]] = {}
-    if draft.reads is not None and (
-        not for_variances or any(step.variance is not None for step in flat_steps(tail))
-    ):
-        needed[draft.reads] = {(0, 0)}
+    ends = [(draft.reads, tail), *((tap.reads, tap.tail) for tap in taps.values())]
+    for state, steps in ends:
+        if state is not None and (
+            not for_variances or any(step.variance is not None for step in flat_steps(steps))
+        ):
+            needed[state] = {(0, 0)}
     stages: list[Stage] = []
     for stage in reversed(cutter.stages):
         planes = _planes(stage, needed.get(stage.writes, set()))
@@ -72,7 +82,8 @@ def cut_stages(
         ordered = sorted(planes, key=lambda plane: (plane != (0, 0), plane[1], plane[0]))
         stages.append(replace(stage, planes=tuple(ordered)))
         needed.setdefault(stage.reads, set()).update(stages[-1].read_planes)
-    return Stages(tuple(reversed(stages)), tail)
+    ordered_taps = tuple(taps[readout.name] for readout in spec.readouts)
+    return Stages(tuple(reversed(stages)), tail, ordered_taps, draft.reads)
 
 
 def _planes(stage: Stage, needed: set[Offset]) -> set[Offset]:
@@ -154,6 +165,17 @@ class _Cutter:
                     draft.steps.append(self._step(layer, positions))
             positions = after
         return draft, positions
+
+    def tap(self, readout: SpecReadout, draft: _Draft, positions: Positions) -> tuple[_Draft, Tap]:
+        """Let a readout branch off; return the draft that goes on, and what it has of its own."""
+        if not positions:
+            inner, _ = self.walk(readout.layers, _Draft(draft.reads, (1, 1), ()), ())
+            return draft, Tap(readout.name, draft.reads, len(draft.steps), tuple(inner.steps))
+        state = self._keep(draft, positions)
+        start = _Draft(state, as_pair(positions), positions)
+        inner, _ = self.walk(readout.layers, start, positions)
+        tap = Tap(readout.name, inner.reads, None, tuple(inner.steps))
+        return _Draft(state, as_pair(positions), positions), tap
 
     def _new_state(self) -> int:
         self._states += 1

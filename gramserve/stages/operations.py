@@ -115,6 +115,14 @@ class _Tally:
     largest: int = 1
     variances: int = 0
 
+    def walk_spec(self, spec: KernelSpec, positions: Positions) -> None:
+        """Count a network once, and its readouts from where they branch off."""
+        for index in range(len(spec.layers) + 1):
+            for readout in spec.readouts:
+                if readout.after == index:
+                    self.walk(readout.layers, positions)
+            positions = self.walk(spec.layers[index : index + 1], positions)
+
     def walk(self, network: Iterable[layers.Layer], positions: Positions) -> Positions:
         for layer in network:
             self.largest = max(self.largest, prod(positions) ** 2)
@@ -188,7 +196,7 @@ def count_operations(spec: KernelSpec, item_shape: Sequence[int]) -> PairCost:
     states = 2 if "ntk" in spec.kernels else 1
     tally = _Tally(states)
     inner = 2 * item_shape[-1] * prod(positions) ** 2
-    tally.walk(spec.layers, positions)
+    tally.walk_spec(spec, positions)
     times = count_evaluations(spec, item_shape)
     return PairCost(
         operations=times * (inner + tally.operations),
@@ -232,7 +240,9 @@ def _count_on_planes(spec: KernelSpec, item_shape: Sequence[int], states: int) -
             work += PlaneWork(pool=states * entries * _pool_on_planes(stage), rows=states * rows)
         else:
             work += PlaneWork(affine=2 * states * entries, rows=states * rows)
-    return work + _count_steps(network.tail, ((0, 0),), states)
+    for steps in (network.tail, *(tap.tail for tap in network.taps)):
+        work += _count_steps(steps, ((0, 0),), states)
+    return work
 
 
 def _pool_on_planes(stage: Stage) -> int:

@@ -104,6 +104,20 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class Tap:
+    """A readout that branches off a network."""
+
+    name: str
+    reads: int | None
+    """State that holds its numbers behind its own pools; None for the products of vectors."""
+    shared: int | None
+    """Layers of the network's tail that it shares, where it branches off behind the network's own
+    last state; None where it has a state of its own."""
+    tail: tuple[Step | Fork, ...]
+    """Its layers on single numbers."""
+
+
+@dataclass(frozen=True)
 class Stages:
     """A network, cut."""
 
@@ -111,6 +125,10 @@ class Stages:
     """In the order in which they run; the last one reads out. None without positions."""
     tail: tuple[Step | Fork, ...]
     """The layers on single numbers: behind the last readout, or all without positions."""
+    taps: tuple[Tap, ...]
+    """The readouts that branch off, in the order of the spec."""
+    result: int | None
+    """State that holds the numbers before the tail; None for the products of vectors."""
 
     def steps(self) -> Iterator[tuple[Stage | None, Step]]:
         """Yield every layer with its stage, those of branches included; fronts first."""
@@ -119,8 +137,9 @@ class Stages:
                 yield stage, stage.front
             for step in flat_steps(stage.steps):
                 yield stage, step
-        for step in flat_steps(self.tail):
-            yield None, step
+        for steps in (self.tail, *(tap.tail for tap in self.taps)):
+            for step in flat_steps(steps):
+                yield None, step
 
 
 def flat_steps(steps: Sequence[Step | Fork]) -> Iterator[Step]:

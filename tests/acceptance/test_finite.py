@@ -73,6 +73,6 @@ def test_a_job_on_a_server(server):
             client.submit(data, kernel={"preset": "myrtle5_exp", "finite": {}})
         assert caught.value.errors[0]["loc"] == "layers[1]"
         vectors = client.datasets.upload(np.eye(3))
+        weighted = {"preset": "fc", "finite": {}, "input": {"channels": "all"}}
         with pytest.raises(EngineUnavailableError, match="weights on the input's channels"):
-            weighted = {"preset": "fc", "finite": {}, "input": {"channels": "all"}}
             client.submit(vectors, kernel=weighted)

@@ -11,16 +11,9 @@ from numpy.typing import NDArray
 
 from gramserve.errors import NonFiniteKernelError
 from gramserve.kernels.cpu.activations import find_unsupported
+from gramserve.kernels.cpu.block import Block, evaluate_block, evaluate_tails
 from gramserve.kernels.cpu.program import write_program
-from gramserve.kernels.cpu.run import (
-    VECTOR_BYTES,
-    Block,
-    aligned,
-    evaluate_block,
-    evaluate_tail,
-    lanes_of,
-    rows_at_once,
-)
+from gramserve.kernels.cpu.run import VECTOR_BYTES, aligned, lanes_of, rows_at_once
 from gramserve.kernels.cpu.self_pairs import record_variances
 from gramserve.kernels.cpu.tables import Program
 from gramserve.kernels.cpu.warm import compile_all
@@ -28,8 +21,8 @@ from gramserve.kernels.inputs import input_vectors, is_plain
 from gramserve.kernels.items import Items, label_items
 from gramserve.kernels.precision import result_dtype, working_dtype
 from gramserve.kernels.reference import ReferenceEngine
-from gramserve.kernels.variances import check_variances, variance_places
-from gramserve.spec import KernelName, KernelSpec, Precision, infer_shapes, input_positions
+from gramserve.kernels.variances import check_variances, spec_variance_places
+from gramserve.spec import KernelSpec, OutputName, Precision, infer_shapes
 from gramserve.stages import count_operations, cut_stages, flat_steps
 
 
@@ -51,7 +44,10 @@ class CpuEngine:
 
     def refusal(self, spec: KernelSpec, precision: Precision) -> str | None:  # noqa: ARG002
         """Return why the engine cannot run a kernel, or None if it can."""
-        return find_unsupported(spec.layers)
+        found = find_unsupported(spec.layers)
+        for number, readout in enumerate(spec.readouts):
+            found = found or find_unsupported(readout.layers, f"readouts[{number}].layers")
+        return found
 
     def warm(self) -> None:
         """Compile everything into Numba's cache, some twenty seconds the first time."""
@@ -129,7 +125,7 @@ class CpuEngine:
             record_variances(program, values, found, threads)
         with np.errstate(over="ignore"):  # what overflows here is found below
             found = found.astype(working_dtype(precision))
-        places = variance_places(spec.layers, input_positions(spec, item_shape))
+        places = spec_variance_places(spec, item_shape)
         check_variances(found, places, 0, precision)
         return found
 
@@ -142,7 +138,7 @@ class CpuEngine:
         *,
         memory_bytes: int,
         threads: int = 1,
-    ) -> dict[KernelName, NDArray[Any]]:
+    ) -> dict[OutputName, NDArray[Any]]:
         """Return all kernels asked for, of every row item with every column item.
 
         Parameters
@@ -187,7 +183,9 @@ class CpuEngine:
         filled = -(-len(columns) // lanes_of(early)) * lanes_of(early)
         block = Block(
             program, rows, columns, *labels, early, late, has_tangent,
-            aligned((2 if has_tangent else 1, len(rows), filled), late),
+            aligned(
+                (2 if has_tangent else 1, max(1, len(program.results)), len(rows), filled), late
+            ),
         )  # fmt: skip
         first_variance = 0
         if len(program.stages):
@@ -200,11 +198,12 @@ class CpuEngine:
             product = left @ right.T
             if program.channel_scale != 1:
                 product *= late.type(program.channel_scale)
-            block.values[0, :, : len(columns)] = product
-        evaluate_tail(block, first_variance, has_tangent=bool(len(program.stages)))
-        result: dict[KernelName, NDArray[Any]] = {}
-        for name in spec.kernels:
-            gram = block.values[int(name == "ntk"), :, : len(columns)]
+            block.values[0, 0, :, : len(columns)] = product
+        ends = evaluate_tails(block, first_variance, has_tangent=bool(len(program.stages)))
+        result: dict[OutputName, NDArray[Any]] = {}
+        for name in spec.outputs:
+            readout, _, kernel = name.rpartition(".")
+            gram = ends[readout][int(kernel == "ntk"), :, : len(columns)]
             if block.is_symmetric:
                 # Row by row: a triangle as a whole would be three more copies.
                 for row in range(len(gram)):
@@ -260,6 +259,7 @@ def _dtypes(precision: Precision, program: Program) -> tuple[np.dtype[Any], np.d
 
 def _variances_before_tail(spec: KernelSpec, item_shape: Sequence[int]) -> int:
     """Return how many variances belong to layers that stages hold."""
-    tail = cut_stages(spec, item_shape).tail
-    found = [step.variance for step in flat_steps(tail) if step.variance is not None]
-    return min(found, default=0)
+    cut = cut_stages(spec, item_shape)
+    tails = (cut.tail, *(tap.tail for tap in cut.taps))
+    steps = (step for tail in tails for step in flat_steps(tail))
+    return min((step.variance for step in steps if step.variance is not None), default=0)

@@ -48,7 +48,7 @@ def evaluate(
     ops, stages, first_stage, last_stage, planes, tables, floats, tiny, channels,
     x, nx, ix, gain, cosine, y, ny, iy, marks, has_marks, q, records,
     s, s_other, s_kept, s_strips, s_state, t, t_other, t_kept, t_strips, t_state, sums,
-    kept, widest, room, lanes, ntk, result, s_out, t_out,
+    kept, widest, room, lanes, ntk, results, s_out, t_out,
 ):  # fmt: skip
     """Take items, one after the other, against a group through stages, from state to state.
 
@@ -72,10 +72,10 @@ def evaluate(
         Room, by :meth:`gramserve.kernels.cpu.program.Program.room`.
     kept, widest, room, lanes, ntk
         As in :func:`run_ops`; numbers of three taps.
-    result : int
-        Entry of the states that holds the values in the end; -1 where they are in ``s`` and
+    results : array of int
+        Entries of the states that hold values in the end; none where they are in ``s`` and
         ``t``, as behind a stage whose exit is ``BLOCK``.
-    s_out, t_out : array, (n, lanes)
+    s_out, t_out : array, (n, results lanes)
         Receive the values.
     """
     one, none = floats[len(floats) - 2], floats[len(floats) - 1]
@@ -199,7 +199,7 @@ def evaluate(
                 store(s_state, place, s_total * weight)
                 if ntk:
                     store(t_state, place, t_total * weight)
-        if result >= 0:
-            store(s_out[item], 0, load(s_state, result * lanes))
+        for r in range(len(results)):
+            store(s_out[item], r * lanes, load(s_state, results[r] * lanes))
             if ntk:
-                store(t_out[item], 0, load(t_state, result * lanes))
+                store(t_out[item], r * lanes, load(t_state, results[r] * lanes))

@@ -1,5 +1,6 @@
 """Networks written as the tables of :mod:`gramserve.kernels.cpu.tables`."""
 
+import itertools
 from collections.abc import Sequence
 from math import prod
 from typing import Any
@@ -27,6 +28,7 @@ from gramserve.kernels.cpu.tables import (
     SCALE,
     STAGE_COLUMNS,
     Program,
+    TapOps,
 )
 from gramserve.kernels.inputs import input_scale, input_width
 from gramserve.kernels.pooling import axis_weights
@@ -203,6 +205,31 @@ class _Writer:
             not stage.adds, self.keep(weight), front, *before_front, moves, *pool,
         ])  # fmt: skip
 
+    def add_tails(self) -> tuple[tuple[int, ...], tuple[TapOps, ...], list[int]]:
+        """Write the layers on single numbers; return where they are, and the states before."""
+        network = self.network
+        self.begin = len(self.ops)
+        points = sorted({tap.shared for tap in network.taps if tap.shared is not None})
+        bounds = [0, *points, len(network.tail)]
+        tail = [self.begin]
+        for start, stop in itertools.pairwise(bounds):
+            self.add_steps(network.tail[start:stop])
+            tail.append(len(self.ops))
+        results = [] if network.result is None else [network.result]
+        taps = []
+        for tap in network.taps:
+            result, shared = None, 0
+            if tap.shared is None:
+                assert tap.reads is not None  # noqa: S101 - it has pools of its own
+                result = len(results)
+                results.append(tap.reads)
+            else:
+                shared = 1 + points.index(tap.shared)
+            first = self.begin = len(self.ops)
+            self.add_steps(tap.tail)
+            taps.append(TapOps(tap.name, result, shared, (first, len(self.ops))))
+        return tuple(tail), tuple(taps), results
+
     def _pool(self, stage: Stage) -> list[int]:
         down, across = stage.windows
         assert isinstance(stage.exit, layers.AvgPool | layers.SumPool | layers.CknPool)  # noqa: S101
@@ -281,8 +308,7 @@ def write_program(
         writer.add_stage(stage)
         if stage.exit is not None and late < 0:
             late = len(writer.stages)
-    first_of_tail = writer.begin = len(writer.ops)
-    writer.add_steps(network.tail)
+    tail, taps, results = writer.add_tails()
 
     def table(rows: Any, columns: int) -> NDArray[np.int64]:
         return np.array(rows, np.int64).reshape(-1, columns)
@@ -290,7 +316,8 @@ def write_program(
     return Program(
         ops=table(writer.ops, OP_COLUMNS),
         stages=table(writer.stages, STAGE_COLUMNS),
-        tail=(first_of_tail, len(writer.ops)),
+        tail=tail,
+        taps=taps,
         planes=table(writer.planes, 2),
         tables=np.array([*writer.tables, -1], np.int64),
         floats=np.array([*writer.floats, 1.0, 0.0]),
@@ -302,7 +329,7 @@ def write_program(
         row_entries=writer.widest,
         strip_entries=writer.strips,
         state_entries=writer.state_entries,
-        result=writer.state_places[network.stages[-1].writes] if network.stages else 0,
+        results=np.array([writer.state_places[state] for state in results], np.int64),
         fork_depth=writer.deepest,
         late_stage=max(late, 0),
     )

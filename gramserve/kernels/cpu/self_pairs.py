@@ -1,5 +1,6 @@
 """Variances: every item against itself, one lane an item."""
 
+import itertools
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -49,8 +50,12 @@ def _record(program: Program, items: NDArray[Any], found: NDArray[np.float64]) -
     # One memory, read as a table of vectors on one side and flat on the other.
     norms, inverses = aligned((2, 1, max(1, length), lanes), _DTYPE)
     recorded = aligned((length * lanes,), _DTYPE)
-    value, nothing = aligned((2, 1, lanes), _DTYPE)
-    tail = program.tail_stage(1, 1, 0, has_tangent=False)
+    results = max(1, len(program.results))
+    value, nothing = aligned((2, 1, results * lanes), _DTYPE)
+    tails = [
+        program.tail_stage(ops, 1, 1, 0, has_tangent=False)
+        for ops in (*itertools.pairwise(program.tail), *(tap.ops for tap in program.taps))
+    ]
     flat = items.reshape(len(items), -1)
     last = len(program.stages)
     # Without positions a covariance is one number, and its layers are the tail.
@@ -64,7 +69,22 @@ def _record(program: Program, items: NDArray[Any], found: NDArray[np.float64]) -
             room.evaluate((0, last), mine, yours, marks, (value, nothing), recorded)
         else:
             value[0] = squares[group] * program.channel_scale
-        if program.tail[0] < program.tail[1]:
-            room.evaluate_tail(tail, mine, yours, marks, (value.reshape(-1),), recorded)
+
+        def walk(tail: NDArray[np.int64], at: NDArray[Any]) -> None:
+            if tail[0, 0] < tail[0, 1]:
+                room.evaluate_tail(tail, mine, yours, marks, (at,), recorded)  # noqa: B023
+
+        numbers = value.reshape(results, lanes)
+        segments = len(program.tail) - 1
+        for tap, tail in zip(program.taps, tails[segments:], strict=True):
+            if tap.result is not None:
+                walk(tail, numbers[tap.result])
+        for point, segment in enumerate(tails[:segments], 1):
+            walk(segment, numbers[0])
+            for tap, tail in zip(program.taps, tails[segments:], strict=True):
+                if tap.result is None and tap.shared == point:
+                    branch = aligned((lanes,), _DTYPE)
+                    branch[...] = numbers[0]
+                    walk(tail, branch)
         count = min(lanes, len(items) - start)
         found[start : start + count] = recorded.reshape(length, lanes).T[:count]

@@ -38,13 +38,28 @@ OP_COLUMNS, STAGE_COLUMNS = 18, 32
 
 
 @dataclass(frozen=True)
+class TapOps:
+    """A readout that branches off a network."""
+
+    name: str
+    result: int | None
+    """Which of the results it begins with; None where it begins with the tail's numbers."""
+    shared: int
+    """Which point of the tail these are."""
+    ops: tuple[int, int]
+    """Its own ops on single numbers."""
+
+
+@dataclass(frozen=True)
 class Program:
     """The tables, and how much room they need."""
 
     ops: NDArray[np.int64]
     stages: NDArray[np.int64]
-    tail: tuple[int, int]
-    """First and last op of the layers on single numbers."""
+    tail: tuple[int, ...]
+    """Ops of the layers on single numbers: where they begin, where readouts branch off, the end."""
+    taps: tuple["TapOps", ...]
+    """The readouts that branch off."""
     planes: NDArray[np.int64]
     tables: NDArray[np.int64]
     """Entries where planes begin in a state, by offset, and rows where strips begin; -1 where
@@ -64,8 +79,9 @@ class Program:
     """Entries of the strips of a pool."""
     state_entries: int
     """Entries of all states that exist at once."""
-    result: int
-    """Entry of the states where the number of a pair is."""
+    results: NDArray[np.int64]
+    """Entries of the states where the numbers of a pair are: the network's, then those of readouts
+    that have their own; none without states."""
     fork_depth: int
     """Forks that are open at once at most."""
     late_stage: int
@@ -92,12 +108,20 @@ class Program:
         return (*one, *(one if ntk else (1,) * 5), self.row_entries)
 
     def tail_stage(
-        self, rows: int, columns: int, first_variance: int, *, has_tangent: bool
+        self,
+        ops: tuple[int, int],
+        rows: int,
+        columns: int,
+        first_variance: int,
+        *,
+        has_tangent: bool,
     ) -> NDArray[np.int64]:
-        """Return the layers behind the readout as a stage of single numbers, in place.
+        """Return layers behind the readout as a stage of single numbers, in place.
 
         Parameters
         ----------
+        ops : (int, int)
+            First op, and the one after the last.
         rows, columns : int
             Items, and vectors of other items.
         first_variance : int
@@ -112,7 +136,7 @@ class Program:
         """
         row = np.zeros((1, STAGE_COLUMNS), np.int64)
         row[0, :21] = [
-            *self.tail, rows, columns, rows, columns, 1, 1, 0, 1, 0, BLOCK, 0, has_tangent,
+            *ops, rows, columns, rows, columns, 1, 1, 0, 1, 0, BLOCK, 0, has_tangent,
             first_variance, 0, len(self.floats) - 2, -1, 1, 1, 0,
         ]  # fmt: skip
         return row

@@ -23,7 +23,7 @@ from gramserve.kernels.inputs import is_plain
 from gramserve.kernels.items import Items, label_items
 from gramserve.kernels.precision import remedy, result_dtype, working_dtype
 from gramserve.kernels.tiles import Tile, cut_tiles
-from gramserve.spec import KernelName, KernelSpec, Precision, infer_shapes, layers
+from gramserve.spec import KernelName, KernelSpec, OutputName, Precision, infer_shapes, layers
 from gramserve.stages import FiniteCost, FiniteNetwork, count_finite, lay_out
 
 _KNOWN_FIELDS = {"format", "input", "layers", "kernel", "finite"}
@@ -123,7 +123,7 @@ class FiniteEngine:
         *,
         memory_bytes: int,
         threads: int = 1,  # noqa: ARG002 - one, besides those of the matrix products
-    ) -> dict[KernelName, NDArray[Any]]:
+    ) -> dict[OutputName, NDArray[Any]]:
         """Return all kernels asked for, of every row item with every column item.
 
         The same networks for every block: parameters depend on the spec alone. Where the keys of
@@ -174,7 +174,7 @@ class FiniteEngine:
                 with np.errstate(all="ignore"):  # what is not finite is reported below
                     for name, values in _kernels(network, sides, spec.kernels, sizes).items():
                         sums[name][tile] += values
-        result: dict[KernelName, NDArray[Any]] = {}
+        result: dict[OutputName, NDArray[Any]] = {}
         for name, total in sums.items():
             if symmetric:
                 _mirror(total, tiles)
