@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from gramserve.blocks.ledger import Failure
 from gramserve.plan import BlockIndex, Grid
-from gramserve.spec import KernelName, KernelSpec, Precision
+from gramserve.spec import KernelSpec, OutputName, Precision
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class BlockResult:
     """Host name and process id."""
     engine: str
     device: str
-    checksums: tuple[tuple[KernelName, str], ...] = ()
+    checksums: tuple[tuple[OutputName, str], ...] = ()
     """Of the stored objects, by kernel."""
     failure: Failure | None = None
     """Why it is not stored; None when it is."""
@@ -62,7 +62,7 @@ class BlockTask:
     rows: ItemsPlace
     columns: ItemsPlace
     grid: Grid
-    grams: tuple[tuple[KernelName, str], ...]
+    grams: tuple[tuple[OutputName, str], ...]
     """Path of the Gram matrix of every kernel."""
     blocks: tuple[BlockIndex, ...]
 

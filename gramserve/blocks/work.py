@@ -8,7 +8,7 @@ from typing import Any
 from gramserve.blocks.task import ItemsPlace, Recipe
 from gramserve.kernels import choose_engine, result_dtype
 from gramserve.plan import BlockIndex, Grid, Plan, pair_seconds
-from gramserve.spec import KERNEL_CODE_VERSION, KernelName, KernelSpec, Precision
+from gramserve.spec import KERNEL_CODE_VERSION, KernelSpec, OutputName, Precision
 from gramserve.store import DatasetStore, GramStore, StateLayout, VarianceStore
 
 GRAM_FORMAT = "gramserve.gram/1"
@@ -26,7 +26,7 @@ class GramWork:
     places: tuple[ItemsPlace, ...]
     """Items of the rows, and of the columns where these are others."""
     grid: Grid
-    grams: tuple[tuple[KernelName, str], ...]
+    grams: tuple[tuple[OutputName, str], ...]
     """Path of the Gram matrix of every kernel."""
 
     def stored_blocks(self) -> set[BlockIndex]:
@@ -148,7 +148,7 @@ def open_work(
     root: Path,
     dataset: str,
     other: str | None,
-    grams: Mapping[KernelName, Path],
+    grams: Mapping[OutputName, Path],
     memory_bytes: int,
     threads: int = 1,
 ) -> GramWork:
@@ -198,7 +198,7 @@ def open_work(
             dtype=result_dtype(precision),
             block_size=grid.block_size,
             symmetric=grid.symmetric,
-            attributes=gram_attributes(spec.for_kernel(name), precision, dataset, other),
+            attributes=gram_attributes(spec.for_output(name), precision, dataset, other),
         )
         gram.sweep()
     # What the block itself occupies is planned for; the rest is free for temporaries of pairs.

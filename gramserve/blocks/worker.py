@@ -23,7 +23,7 @@ from gramserve.blocks.task import (
 from gramserve.errors import GramserveError, StorageFullError
 from gramserve.kernels import Engine, Items, choose_engine
 from gramserve.plan import BlockIndex
-from gramserve.spec import KernelName, KernelSpec
+from gramserve.spec import KernelSpec, OutputName
 from gramserve.store import DatasetStore, GramStore, StateLayout, VarianceStore
 
 _PANELS_KEPT = 4
@@ -57,13 +57,13 @@ def _load(place: ItemsPlace, start: int, stop: int) -> Items:
 def _attempt(
     recipe: Recipe,
     block: BlockIndex,
-    work: Callable[[Engine], tuple[tuple[KernelName, str], ...]],
+    work: Callable[[Engine], tuple[tuple[OutputName, str], ...]],
 ) -> BlockResult:
     """Run the work of one block; a failure is a record, so that its neighbours go on."""
     began = time.perf_counter()
     engine = _engine(recipe)
     failure: Failure | None = None
-    checksums: tuple[tuple[KernelName, str], ...] = ()
+    checksums: tuple[tuple[OutputName, str], ...] = ()
     try:
         checksums = work(engine)
     except GramserveError as error:
@@ -104,17 +104,24 @@ def compute_blocks(task: BlockTask) -> list[BlockResult]:
     ]
 
 
-def _missing_kernels(task: BlockTask, block: BlockIndex) -> tuple[KernelName, ...]:
+def _missing_kernels(task: BlockTask, block: BlockIndex) -> tuple[OutputName, ...]:
     return tuple(name for name, path in task.grams if not GramStore.open(path).has_block(*block))
 
 
-def _spec_for(spec: KernelSpec, kernels: tuple[KernelName, ...]) -> KernelSpec:
-    return spec if len(kernels) == len(spec.kernels) else spec.for_kernel(kernels[0])
+def _spec_for(spec: KernelSpec, kernels: tuple[OutputName, ...]) -> KernelSpec:
+    """Return what to evaluate where only some of the matrices lack a block.
+
+    Items come with the variances of all readouts, so that these are computed together or not at
+    all; NNGP and NTK need the same ones.
+    """
+    if spec.readouts or len(kernels) == len(spec.kernels):
+        return spec
+    return spec.for_output(kernels[0])
 
 
 def _store_block(
     task: BlockTask, block: BlockIndex, engine: Engine
-) -> tuple[tuple[KernelName, str], ...]:
+) -> tuple[tuple[OutputName, str], ...]:
     kernels = _missing_kernels(task, block)
     if not kernels:  # a late twin of this task was faster
         return ()
@@ -162,7 +169,7 @@ def compute_variances(task: VarianceTask) -> list[BlockResult]:
     if key is None:
         return []
 
-    def store(engine: Engine, segment: int) -> tuple[tuple[KernelName, str], ...]:
+    def store(engine: Engine, segment: int) -> tuple[tuple[OutputName, str], ...]:
         start, stop = variances.segment_range(key, segment)
         recipe = task.recipe
         values = engine.variances(

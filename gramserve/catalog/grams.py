@@ -172,16 +172,17 @@ class Grams(Facet):
 
     @uninterrupted
     async def grams_of(self, job: str) -> dict[str, GramRecord]:
-        """Return the Gram matrices of a job by kernel, without those that were forgotten."""
+        """Return the Gram matrices of a job by output, without those that were forgotten."""
         query = (
-            select(_grams)
+            select(_grams, _links.c.kernel.label("output"))
             .join(_links, _links.c.gram == _grams.c.id)
             .where(_links.c.job == job)
             .order_by(_links.c.kernel)
         )
         async with self._database.read() as connection:
-            records = [_record(row) for row in await connection.execute(query)]
-        return {record.kernel: record for record in records}
+            rows = await connection.execute(query)
+            records = [dict(row._mapping) for row in rows]
+        return {record.pop("output"): GramRecord(**record) for record in records}
 
     @uninterrupted
     async def forget_gram(self, id: str) -> None:  # noqa: A002

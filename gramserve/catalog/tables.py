@@ -132,7 +132,7 @@ job_grams = Table(
     "job_grams",
     metadata,
     Column("job", String(32), ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
-    Column("kernel", String(16), primary_key=True),
+    Column("kernel", String(64), primary_key=True),
     Column("gram", String(64), nullable=False, index=True),
 )
 

@@ -132,7 +132,7 @@ def _answer(
         "arrays": {name: str(path) for name, path in request.grams.items()},
         "shape": [plan.grid.rows, plan.grid.columns],
         "dtype": str(result_dtype(request.precision)),
-        "kernels": list(request.spec.kernels),
+        "kernels": list(request.spec.outputs),
         "precision": request.precision,
         "block_size": plan.grid.block_size,
         "blocks": {

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gramserve.errors import ShapeError, StoreError
-from gramserve.spec import KernelName, KernelSpec, Precision
+from gramserve.spec import KernelSpec, OutputName, Precision
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -45,9 +45,9 @@ class LocalRequest:
         return self.out.with_name(self.out.name + ".work")
 
     @property
-    def grams(self) -> dict[KernelName, Path]:
+    def grams(self) -> dict[OutputName, Path]:
         """Where the matrix of each kernel goes."""
-        names = self.spec.kernels
+        names = self.spec.outputs
         return {name: self.out / name if len(names) > 1 else self.out for name in names}
 
     def plan(self) -> "Plan":
@@ -127,8 +127,8 @@ class LocalRequest:
             sources = (self.images, self.other)
             digests = [datasets.add(path).digest for path in sources if path is not None]
             added = [digest for digest in digests if digest not in known]
-            if len(self.spec.kernels) > 1:
-                create_gram_group(self.out, self.spec.kernels)
+            if len(self.spec.outputs) > 1:
+                create_gram_group(self.out, self.spec.outputs)
             return open_work(
                 plan,
                 root=layout.root,

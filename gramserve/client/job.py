@@ -8,7 +8,7 @@ from gramserve.client.gram import Gram
 from gramserve.client.progress import JobBar, describe
 from gramserve.client.watch import GIVE_UP_S, JobWatch
 from gramserve.errors import BlockError, GramserveError, JobCancelledError, error_for_code
-from gramserve.spec import KernelName
+from gramserve.spec import OutputName
 from gramserve.spec.status import GramReport, JobReport, JobState
 
 _NAMED_BLOCKS = 5
@@ -60,7 +60,7 @@ class Job:
         progress: bool = True,
         *,
         give_up_s: float = GIVE_UP_S,
-    ) -> Gram | dict[KernelName, Gram]:
+    ) -> Gram | dict[OutputName, Gram]:
         """Wait until it has ended, through lost connections and restarts of the server.
 
         Parameters
@@ -75,7 +75,7 @@ class Job:
         Returns
         -------
         Gram or dict of Gram
-            The matrix; with two kernels, one for each by name.
+            The matrix; with several kernels, one for each by name.
 
         Raises
         ------

@@ -103,11 +103,11 @@ def block_bytes(
     int
         Bytes.
     """
-    kernels = 2 if "ntk" in spec.kernels else 1
+    kernels = (2 if "ntk" in spec.kernels else 1) * (1 + len(spec.readouts))
     # The fast engines compute whole vectors of columns.
     filled = -(-block_size // _LANES) * _LANES
     results = kernels * block_size * filled * working_bytes(precision)
-    results += (len(spec.kernels) + 1) * block_size**2 * (item_bytes(precision) + 1)
+    results += (len(spec.outputs) + 1) * block_size**2 * (item_bytes(precision) + 1)
     panels = 4 * block_size * (prod(item_shape) * item_size + pair.variances * 8)
     return results + panels
 

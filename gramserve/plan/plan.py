@@ -177,7 +177,7 @@ def make_plan(
     seconds = pair_seconds(pair, engine, precision) * entries
     seconds += items_seconds(pair, precision) * visits
     cost = Cost(
-        result_bytes=grid.rows * grid.columns * item_bytes(precision) * len(spec.kernels),
+        result_bytes=grid.rows * grid.columns * item_bytes(precision) * len(spec.outputs),
         peak_worker_bytes=needed(grid.block_size),
         temporary_bytes=temporary_bytes,
         operations=each * entries + pair.item_operations * visits,

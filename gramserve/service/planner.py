@@ -14,8 +14,8 @@ from gramserve.kernels import choose_engine, result_dtype
 from gramserve.plan import BlockIndex, Plan, make_grid, make_plan
 from gramserve.spec import (
     JobRequest,
-    KernelName,
     KernelSpec,
+    OutputName,
     Precision,
     gram_address,
     parse_kernel,
@@ -30,7 +30,7 @@ class PlannedJob:
     plan: Plan
     dataset: str
     other: str | None
-    grams: Mapping[KernelName, str]
+    grams: Mapping[OutputName, str]
     """Id of the Gram matrix of every kernel."""
 
     def as_report(self) -> dict[str, Any]:
@@ -141,9 +141,9 @@ class Planner:
         )
         grams = {
             name: gram_address(
-                spec.for_kernel(name), precision, asked.dataset, asked.other, grid.block_size
+                spec.for_output(name), precision, asked.dataset, asked.other, grid.block_size
             )
-            for name in spec.kernels
+            for name in spec.outputs
         }
         plan = make_plan(
             spec,
@@ -179,7 +179,7 @@ class Planner:
         plan, grid = planned.plan, planned.plan.grid
         dtype = result_dtype(plan.precision)
         for name, gram in planned.grams.items():
-            spec = plan.spec.for_kernel(name)
+            spec = plan.spec.for_output(name)
             path = self._layout.gram(gram)
             await asyncio.to_thread(
                 GramStore.create,
@@ -192,7 +192,7 @@ class Planner:
             )
             await self._catalog.record_gram(
                 gram,
-                kernel=name,
+                kernel=spec.kernels[0],
                 spec=spec.canonical(),
                 precision=plan.precision,
                 dataset=planned.dataset,

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from gramserve.blocks import BlockResult, Failure, GramWork
 from gramserve.catalog import BlockRecord
 from gramserve.plan import BlockIndex
-from gramserve.spec import KERNEL_CODE_VERSION, KernelName, block_address
+from gramserve.spec import KERNEL_CODE_VERSION, OutputName, block_address
 from gramserve.store import DatasetStore
 
 
@@ -85,11 +85,11 @@ class Provenance:
             for gram in self._grams.values()
         ]
 
-    def _address(self, kernel: KernelName, block: BlockIndex) -> str:
+    def _address(self, kernel: OutputName, block: BlockIndex) -> str:
         recipe, grid, places = self._work.recipe, self._work.grid, self._work.places
         rows = self._range_digest(places[0].digest, *grid.row_range(block[0]))
         columns = self._range_digest(places[-1].digest, *grid.column_range(block[1]))
-        return block_address(recipe.spec.for_kernel(kernel), recipe.precision, rows, columns)
+        return block_address(recipe.spec.for_output(kernel), recipe.precision, rows, columns)
 
     def _range_digest(self, dataset: str, start: int, stop: int) -> str:
         key = (dataset, start, stop)

@@ -148,6 +148,11 @@ class KernelSpec(BaseModel):
                 )
             layers = _normalise_branch(readout.layers, axes, f"{where}.layers", faults)
             found.append(readout.model_copy(update={"layers": layers}))
+        own = _normalise_branch(self.layers, axes, "layers", [])
+        networks = [own] + [own[: readout.after] + readout.layers for readout in found]
+        for index, network in enumerate(networks[1:], 1):
+            if network in networks[:index]:
+                faults.append(f"readouts[{index - 1}]: is the same kernel as one before it")
         return tuple(found)
 
     @property

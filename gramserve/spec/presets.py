@@ -58,6 +58,8 @@ class CntkOptions(PresetOptions):
     """Local average pooling of this reach, windows of ``2 lap + 1``, in place of the global."""
     fix: bool = False
     """Whether the first and the last layer are kept fixed (do not train)."""
+    readouts: bool = False
+    """Whether the kernels of all smaller depths come along, ``depth2``, ``depth3`` and so on."""
 
 
 class CknLayer(BaseModel):
@@ -103,6 +105,8 @@ class FcOptions(PresetOptions):
     w_std: NonNegative = sqrt(2)
     b_std: NonNegative = 0.0
     last_w_std: NonNegative = 1.0
+    readouts: bool = False
+    """Whether the kernels of all smaller depths come along, ``depth1``, ``depth2`` and so on."""
 
 
 _CONV: JsonLayer = {"type": "conv", "size": 3}
@@ -234,7 +238,22 @@ def expand_preset(preset: Mapping[str, Any]) -> dict[str, Any]:
     for key in ("kernel", "input", "augment", "finite"):
         if getattr(options, key) is not None:
             spec[key] = getattr(options, key)
+    if isinstance(options, CntkOptions | FcOptions) and options.readouts:
+        spec["readouts"] = _smaller_depths(options, layers)
     return spec
+
+
+def _smaller_depths(
+    options: CntkOptions | FcOptions, layers: Sequence[JsonLayer]
+) -> list[dict[str, Any]]:
+    """Return readouts that are the preset at every smaller depth: pairs of layers, then a head."""
+    # The depth of a CNTK counts its dense layer.
+    above = 1 if isinstance(options, CntkOptions) else 0
+    head = list(layers[2 * (options.depth - above) :])
+    return [
+        {"name": f"depth{pairs + above}", "after": 2 * pairs, "layers": head}
+        for pairs in range(1, options.depth - above)
+    ]
 
 
 def describe_presets() -> Sequence[dict[str, Any]]:

@@ -5,7 +5,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from gramserve.spec.network import KernelName, Precision
+from gramserve.spec.network import OutputName, Precision
 
 JobState = Literal[
     "queued", "planning", "running", "paused", "cancelling", "succeeded", "failed", "cancelled"
@@ -91,7 +91,7 @@ class JobReport(Body):
     state: JobState
     gram: str | None
     """Id of its Gram matrix; None when there are two."""
-    grams: dict[KernelName, str]
+    grams: dict[OutputName, str]
     """Ids by kernel."""
     dataset: str
     other: str | None
@@ -167,7 +167,7 @@ class PlanReport(Body):
     """A job before it runs: how it is cut and what it costs."""
 
     gram: str | None = None
-    grams: dict[KernelName, str] = Field(default_factory=dict)
+    grams: dict[OutputName, str] = Field(default_factory=dict)
     shape: tuple[int, int]
     block_size: int
     blocks: PlannedBlocks
@@ -187,7 +187,8 @@ class KernelReport(Body):
     kernel: dict[str, Any]
     """Canonical spec, presets expanded and defaults filled in."""
     digest: str
-    kernels: list[KernelName]
+    kernels: list[OutputName]
+    """Gram matrices that a job would have."""
     layers: list[PlannedLayer] | None = None
     """Positions after every layer, when an item shape was given."""
     engine: str | None = None

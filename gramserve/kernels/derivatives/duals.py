@@ -24,6 +24,7 @@ from gramserve.kernels.derivatives.smooth import (
     SquareDual,
     wave,
 )
+from gramserve.kernels.inputs import is_plain
 from gramserve.spec import KernelSpec, layers
 
 Array = NDArray[np.float64]
@@ -152,6 +153,7 @@ def check_differentiable(spec: KernelSpec) -> None:
     SpecError
         With every layer that is at fault.
     """
+    _require_one_plain_network(spec)
     faults = list(_faults(spec.layers, "layers"))
     if faults:
         known = sorted(model.model_fields["type"].default for model in _DUALS)
@@ -159,6 +161,27 @@ def check_differentiable(spec: KernelSpec) -> None:
         msg = (
             f"{lines}. Derivatives are there for networks on vectors: dense, residual, concat, "
             f"identity, linear, {', '.join(known)}"
+        )
+        raise SpecError(msg, errors=faults)
+
+
+def _require_one_plain_network(spec: KernelSpec) -> None:
+    """Refuse what changes a kernel besides its layers."""
+    asked = {
+        "augment": spec.augment != "none",
+        "readouts": bool(spec.readouts),
+        "finite": spec.finite is not None,
+        "input": not is_plain(spec),
+    }
+    faults = [
+        {"loc": name, "message": f"`{name}` has no derivatives here"}
+        for name, given in asked.items()
+        if given
+    ]
+    if faults:
+        msg = (
+            f"{'; '.join(fault['message'] for fault in faults)}: ask for the kernel of one network "
+            "on its items as they are (weights and a constant on the input are a dense layer)"
         )
         raise SpecError(msg, errors=faults)
 

@@ -104,7 +104,7 @@ async def describe_kernel(_: Reader, state: State, body: JsonBody) -> KernelRepo
     return KernelReport(
         kernel=spec.canonical(),
         digest=spec.digest(),
-        kernels=list(spec.kernels),
+        kernels=list(spec.outputs),
         layers=layers,
         engine=name,
         why_engine=why,

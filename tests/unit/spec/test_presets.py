@@ -126,7 +126,7 @@ def test_presets_are_described_with_their_defaults():
     assert set(described) == set(PRESETS)
     assert described["cntk"] == {
         "kernel": None, "input": None, "augment": None, "finite": None, "depth": 11, "gap": True,
-        "lap": 0, "fix": False,
+        "lap": 0, "fix": False, "readouts": False,
     }  # fmt: skip
 
 
@@ -136,3 +136,13 @@ def test_local_average_pooling_is_a_box_blur_before_flattening():
     assert [layer.type for layer in blurred] == ["avg_pool", "flatten", "dense"]
     assert (blurred[0].window, blurred[0].strides, blurred[0].padding) == ((5, 5), (1, 1), "same")
     assert blurred[1].average is False
+
+
+@pytest.mark.parametrize(("preset", "depths"), [("fc", [1, 2, 3]), ("cntk", [2, 3])])
+def test_readouts_are_the_preset_at_every_smaller_depth(preset, depths):
+    spec = parse_kernel({"preset": preset, "depth": 4, "readouts": True, "kernel": ["nngp", "ntk"]})
+    assert [readout.name for readout in spec.readouts] == [f"depth{depth}" for depth in depths]
+    for depth in depths:
+        for kernel in ("nngp", "ntk"):
+            alone = parse_kernel({"preset": preset, "depth": depth, "kernel": kernel})
+            assert spec.for_output(f"depth{depth}.{kernel}") == alone
