@@ -67,6 +67,34 @@ def tilted_sine(s, q, r):
 WIDTH = 2.4020563531719796
 
 
+NUMERIC = {
+    "tanh": (np.tanh, lambda z: 1 / np.cosh(z) ** 2),
+    "softplus": (lambda z: np.log(1 + np.exp(z)), lambda z: 1 / (1 + np.exp(-z))),
+    "silu": (
+        lambda z: z / (1 + np.exp(-z)),
+        lambda z: (1 + np.exp(-z) + z * np.exp(-z)) / (1 + np.exp(-z)) ** 2,
+    ),
+}
+
+
+def numeric_dual(layer, c, q, r):
+    """Hermite coefficients by NumPy's rule and polynomials, one at a time."""
+    degree = layer["degree"]
+    nodes, weights = np.polynomial.hermite_e.hermegauss(degree)
+    weights = weights / weights.sum()
+    totals = []
+    for phi in NUMERIC[layer["function"]]:
+        total = 0.0
+        for j in range(degree):
+            unit = np.zeros(j + 1)
+            unit[j] = 1 / math.sqrt(math.factorial(j))
+            h = np.polynomial.hermite_e.hermeval(nodes, unit)
+            a, b = (float(np.sum(weights * phi(math.sqrt(v) * nodes) * h)) for v in (q, r))
+            total += a * b * c**j
+        totals.append(total)
+    return tuple(totals)
+
+
 def dual(layer, s, q, r):
     """(k, kd) of one entry."""
     q, r = max(q, 0.0), max(r, 0.0)  # positions cancel around a mean, but for rounding
@@ -118,6 +146,8 @@ def dual(layer, s, q, r):
             a, b = layer["a"], layer["b"]
             inverse = (1 - 2 * b * q) * (1 - 2 * b * r) - (2 * b * s) ** 2
             k, kd = a * a * inverse**-0.5, (2 * a * b) ** 2 * s * inverse**-1.5
+        case "numeric":
+            k, kd = numeric_dual(layer, c, q, r)
         case "gabor":
             k, kd = tilted_sine(s, q, r)
         case "monomial" | "polynomial" | "hermite":

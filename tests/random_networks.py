@@ -14,7 +14,7 @@ def activations(draw):
         st.sampled_from(
             ["relu", "leaky_relu", "abrelu", "abs", "arc_cosine", "erf", "exp_normalized", "power",
              "identity", "linear", "sign", "step", "sigmoid_like", "gelu", "sin", "cos", "rbf",
-             "gaussian", "gabor", "monomial", "polynomial", "hermite", "layer_norm"]
+             "gaussian", "gabor", "monomial", "polynomial", "hermite", "layer_norm", "numeric"]
         )
     )  # fmt: skip
     layer = {"type": kind}
@@ -29,6 +29,9 @@ def activations(draw):
             layer |= {"order": draw(st.integers(0, 2)), "normalized": draw(st.booleans())}
         case "sin" | "cos":
             layer |= {"a": draw(small), "b": draw(small), "c": round(draw(small) - 1, 3)}
+        case "numeric":
+            layer |= {"function": draw(st.sampled_from(["tanh", "softplus", "silu"]))}
+            layer |= {"degree": draw(st.integers(1, 12))}
         case "rbf":
             layer |= {"gamma": draw(small)}
         case "gaussian":

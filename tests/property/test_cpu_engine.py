@@ -9,6 +9,9 @@ from random_networks import count_steps, networks
 from gramserve.kernels import ENGINES, Items
 from gramserve.spec import PRESETS, parse_kernel
 
+# Low degrees on purpose: what they are is defined, whether or not they have converged.
+pytestmark = pytest.mark.filterwarnings("ignore::gramserve.errors.QuadratureWarning")
+
 REFERENCE, CPU = ENGINES["reference"], ENGINES["cpu"]
 MEMORY = 2**30
 

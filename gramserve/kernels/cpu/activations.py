@@ -11,6 +11,7 @@ from gramserve.kernels.cpu.tables import (
     EXPONENTIAL,
     GROWTH,
     NORMALISE,
+    NUMERIC,
     POWER,
     RAMP,
     RAMP_POWER,
@@ -69,8 +70,6 @@ def _find_reason(layer: layers.Layer) -> str | None:  # noqa: PLR0911
     match layer:
         case layers.Center():
             return "couples all offset planes"
-        case layers.Numeric():
-            return "has no dual in vectors"
         case layers.ExpNormalized() if (
             layer.gamma * layer.shift + abs(layer.gamma) > LARGEST_EXPONENT
         ):
@@ -140,6 +139,8 @@ def describe_dual(layer: layers.Layer) -> Dual:  # noqa: PLR0911, PLR0912
             return DISTANCE, (layer.gamma, 2 * layer.gamma), 0
         case layers.Exp():
             return GROWTH, (layer.a**2, layer.b**2, layer.b**2 / 2), 0
+        case layers.Numeric():
+            return NUMERIC, (), layer.degree
         case layers.Monomial() | layers.Polynomial() | layers.Hermite():
             return _series(layer)
         case layers.LayerNorm():

@@ -15,6 +15,7 @@ from gramserve.kernels.cpu.run import (
     VECTOR_BYTES,
     Room,
     aligned,
+    coefficients_of,
     in_lanes,
     lanes_of,
     my_side,
@@ -138,7 +139,7 @@ class _Worker:
         group = np.minimum(np.arange(start, start + early.lanes), len(block.columns) - 1)
         labels = block.row_labels[rows], block.column_labels[group]
         marks = np.equal.outer(*labels).astype(early.dtype)
-        yours = your_side(block.columns, group, early.dtype)
+        yours = your_side(block.program, block.columns, group, early.dtype, ntk=block.ntk)
         last = len(block.program.stages)
         results = len(block.program.results)
         shape = (len(marks), results * early.lanes)
@@ -154,7 +155,13 @@ class _Worker:
         sides = [
             (
                 slice(part, part + late.lanes),
-                your_side(block.columns, group[part:][: late.lanes], late.dtype),
+                your_side(
+                    block.program,
+                    block.columns,
+                    group[part:][: late.lanes],
+                    late.dtype,
+                    ntk=block.ntk,
+                ),
             )
             for part in range(0, early.lanes, late.lanes)
         ]
@@ -181,7 +188,9 @@ class _Worker:
             return
         program, items = self._block.program, self._block.rows
         rooms = [self._early] if self._late is None else [self._early, self._late]
-        self._mine = [my_side(program, items, rows, room.dtype) for room in rooms]
+        self._mine = [
+            my_side(program, items, rows, room.dtype, ntk=self._block.ntk) for room in rooms
+        ]
         self._rows = rows
 
 
@@ -216,26 +225,29 @@ def evaluate_tail(
     vectors = values.shape[2] // lanes
     step = max(1, _TAIL_BYTES // (vectors * VECTOR_BYTES))
     padded = np.minimum(np.arange(vectors * lanes), len(block.columns) - 1)
-    roots = roots_of(block.columns.variances[padded, first_variance:], dtype)
+    their_variances = block.columns.variances[padded]
+    roots = roots_of(their_variances[:, first_variance:], dtype)
+    terms = coefficients_of(program, their_variances, dtype, ntk=block.ntk, behind=True)
     # By variance, then by item: a vector is the same variance of neighbouring items.
     yours = (
         aligned((lanes,), dtype),
-        *(in_lanes(part, dtype) for part in roots),
+        *(in_lanes(part, dtype) for part in (*roots, terms)),
     )
+    terms = coefficients_of(program, block.rows.variances, dtype, ntk=block.ntk, behind=True)
     roots = roots_of(block.rows.variances[:, first_variance:], dtype)
     labels = block.column_labels[padded]
     no_marks = aligned((1, lanes), dtype)
     for start in range(0, len(block.rows), step):
         rows = slice(start, min(start + step, len(block.rows)))
-        norms, inverses = (
-            np.ascontiguousarray(part[rows].T, dtype).reshape(1, -1) for part in roots
+        norms, inverses, own_terms = (
+            np.ascontiguousarray(part[rows].T, dtype).reshape(1, -1) for part in (*roots, terms)
         )
         same = block.row_labels[rows, None] == labels[None]
         marks = same.astype(dtype).reshape(1, -1) if same.any() else no_marks
         stage = program.tail_stage(
             ops, rows.stop - start, vectors, first_variance, has_tangent=has_tangent
         )
-        mine = (norms, norms, inverses, norms, inverses)
+        mine = (norms, norms, inverses, norms, inverses, own_terms)
         parts = tuple(part[rows].reshape(-1) for part in values)
         room.evaluate_tail(stage, mine, yours, marks, parts)
 

@@ -3,7 +3,8 @@
 from numba import njit
 
 from gramserve.kernels.cpu import duals
-from gramserve.kernels.cpu.lanes import JIT, fill, load, store, take
+from gramserve.kernels.cpu.elementary import clipped
+from gramserve.kernels.cpu.lanes import JIT, fill, load, multiply_add, store, take
 from gramserve.kernels.cpu.tables import (
     BELL,
     BENT,
@@ -76,6 +77,39 @@ normalise_plane = _dual_loop(duals.normalise)
 exponential_plane = _dual_loop(duals.exponential_of_cosine)
 power_plane = _dual_loop(duals.power_of_cosine)
 square_plane = _dual_loop(duals.square)
+
+
+@njit(**JIT)
+def numeric_plane(s, t, at, size, mine, theirs, my_terms, their_terms, degree, lanes, ntk):
+    """``S' = sum_k a_k a'_k c^k``, and ``T'`` is ``T`` times the same of the derivative.
+
+    ``mine`` and ``theirs`` are inverses of variances with the first one's place and the steps from
+    row to row and from column to column; ``my_terms`` and ``their_terms`` coefficients with the
+    first one's place and the steps from variance to variance and from term to term. Those of the
+    derivative follow.
+    """
+    height, width = size
+    ix, x_at, x_pitch, x_step = mine
+    iy, y_at, y_pitch, y_step = theirs
+    ax, a_at, a_gap, a_step = my_terms
+    ay, b_at, b_gap, b_step = their_terms
+    for r in range(height):
+        for j in range(width):
+            k = at + (r * width + j) * lanes
+            m = r * x_pitch + j * x_step
+            n = r * y_pitch * lanes + j * y_step
+            c = clipped(load(s, k) * take(ix, x_at + m) * load(iy, y_at * lanes + n))
+            value, slope = fill(s, 0.0), fill(s, 0.0)
+            a, b = a_at + m * a_gap, b_at * lanes + n * b_gap
+            for term in range(degree - 1, -1, -1):
+                product = take(ax, a + term * a_step) * load(ay, b + term * b_step * lanes)
+                value = multiply_add(value, c, product)
+            store(s, k, value)
+            if ntk:
+                for term in range(2 * degree - 1, degree - 1, -1):
+                    product = take(ax, a + term * a_step) * load(ay, b + term * b_step * lanes)
+                    slope = multiply_add(slope, c, product)
+                store(t, k, load(t, k) * slope)
 
 
 @njit(**JIT)

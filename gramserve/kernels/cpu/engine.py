@@ -63,10 +63,14 @@ class CpuEngine:
         ntk = "ntk" in spec.kernels
         rooms = 1 + (early != late)
         planes = rooms * sum(program.room(ntk=ntk)) * VECTOR_BYTES
-        numbers = prod(shape) + 5 * int(program.gains.shape[1])
+        numbers = prod(shape) + 5 * int(program.gains.shape[1]) + program.coefficients
         sides = numbers * (2 * VECTOR_BYTES + rows_at_once(program, early) * early.itemsize)
         sides *= rooms + (early != late)  # twice as long in float64
         own = _own_bytes(_program(spec, shape, for_variances=True), shape)
+        if program.series:
+            # Variances are the reference engine's; coefficients are made in float64 and turned.
+            own = self._dense.temporary_bytes(spec, shape, "float64")
+            sides += 3 * lanes_of(early) * program.coefficients * 8
         return max(planes + sides, own)
 
     def variance_length(self, spec: KernelSpec, item_shape: Sequence[int]) -> int:
@@ -96,7 +100,7 @@ class CpuEngine:
             Decides the dtype of the result.
         memory_bytes : int
             Temporary memory allowed, in bytes. Where the planes do not fit, the reference engine
-            takes over.
+            takes over, and with numeric activations, whose coefficients need variances first.
         threads : int
             Threads that share the items, at most.
 
@@ -115,7 +119,7 @@ class CpuEngine:
         program = _program(spec, item_shape, for_variances=True)
         length = self.variance_length(spec, item_shape)
         needed = _own_bytes(program, item_shape)
-        if needed > memory_bytes:
+        if program.series or needed > memory_bytes:
             return self._dense.variances(spec, values, precision, memory_bytes=memory_bytes)
         threads = max(1, min(threads, memory_bytes // needed))
         found = np.empty((len(values), length))

@@ -46,7 +46,7 @@ def _flush(strips, state, width, b, rows, columns, floats, tables, table, lanes)
 @njit(**CACHED)
 def evaluate(
     ops, stages, first_stage, last_stage, planes, tables, floats, tiny, channels,
-    x, nx, ix, gain, cosine, y, ny, iy, marks, has_marks, q, records,
+    x, nx, ix, gain, cosine, ax, y, ny, iy, ay, marks, has_marks, q, records,
     s, s_other, s_kept, s_strips, s_state, t, t_other, t_kept, t_strips, t_state, sums,
     kept, widest, room, lanes, ntk, results, s_out, t_out,
 ):  # fmt: skip
@@ -58,11 +58,11 @@ def evaluate(
         The program; stages from the first to before the last.
     tiny, channels
         Rounding of a cosine; numbers a position.
-    x, nx, ix, gain, cosine : array
+    x, nx, ix, gain, cosine, ax : array
         Values of the items times the scale of inner products, (n, P C), and of their variances
-        roots, inverses and both with factors, (n, V); (1, ..., lanes) of all these for items
-        against themselves.
-    y, ny, iy : array
+        roots, inverses, both with factors, (n, V), and coefficients of numeric activations;
+        (1, ..., lanes) of all these for items against themselves.
+    y, ny, iy, ay : array
         The same of the group, one lane an item.
     marks, has_marks : array
         1 in the lanes of the item itself, (n, lanes), and whether there are any, (n,).
@@ -82,13 +82,14 @@ def evaluate(
     buffers = (s, s_other, s_kept, t, t_other, t_kept, sums)
     for item in range(len(x)):
         mine = x[item]
-        sides = (nx[item], ix[item], gain[item], cosine[item], ny, iy)
+        sides = (nx[item], ix[item], gain[item], cosine[item], ny, iy, ax[item], ay)
         for number in range(first_stage, last_stage):
             stage = stages[number]
             is_pool, is_block = stage[11] == POOL, stage[11] == BLOCK
-            first_variance = pitch = step = number - number
+            first_variance = first_series = pitch = step = number - number
             if is_block:
-                first_variance, pitch, step = stage[14], stage[3] * lanes, lanes
+                first_variance, first_series = stage[14], stage[21]
+                pitch, step = stage[3] * lanes, lanes
             table, weight = stage[12], floats[stage[16]]
             tall, wide = stage[21], stage[22]
             if stage[15] == 1:
@@ -139,7 +140,7 @@ def evaluate(
                         copy(t, at, t_state, place * lanes, height * width, lanes)
                 at, height, width, has_tangent = run_ops(
                     ops, stage[0], stage[1], floats, tiny, widest, stage[20], (height, width),
-                    (a, b), not is_block, first_variance, sides,
+                    (a, b), not is_block, first_variance, first_series, sides,
                     (marks[item], pitch, step, has_marks[item]), (q, records), buffers, kept, room,
                     lanes, ntk, has_tangent,
                 )  # fmt: skip

@@ -3,7 +3,7 @@
 from numba import njit
 
 from gramserve.kernels.cpu.convolutions import convolve, convolve_in_place
-from gramserve.kernels.cpu.dual_loops import take_dual
+from gramserve.kernels.cpu.dual_loops import numeric_plane, take_dual
 from gramserve.kernels.cpu.joined import (
     exponential_in_place,
     first_tangent_ramp_in_place,
@@ -31,6 +31,7 @@ from gramserve.kernels.cpu.tables import (
     JOIN,
     NEXT,
     NORMALISE,
+    NUMERIC,
     PROJECT,
     SCALE,
     SQUARE,
@@ -40,7 +41,7 @@ from gramserve.kernels.cpu.tables import (
 @njit(inline="always", **JIT)
 def run_ops(
     ops, begin, end, floats, tiny, widest, moves, size, offset, on_positions, first_variance,
-    sides, marked, recorded, room, kept, kept_entries, lanes, ntk, has_tangent,
+    first_series, sides, marked, recorded, room, kept, kept_entries, lanes, ntk, has_tangent,
 ):  # fmt: skip
     """Take the plane in ``s`` and ``t`` through ops; return where it is then, and its size.
 
@@ -58,11 +59,12 @@ def run_ops(
     on_positions : bool
         Whether rows and columns of the plane are positions of the items. Otherwise rows are items
         and columns are vectors of other items.
-    first_variance : int
-        Variance at the beginning of the arrays of roots.
-    sides : (nx, ix, gain, cosine, ny, iy)
+    first_variance, first_series : int
+        What the arrays of roots and of coefficients begin with.
+    sides : (nx, ix, gain, cosine, ny, iy, ax, ay)
         Roots and inverses of the variances of one item, and both with the factors of ops that
-        are done along with a convolution; roots and inverses of the group.
+        are done along with a convolution; roots and inverses of the group; coefficients of numeric
+        activations of the item and of the group.
     marked : (marks, pitch, step, has_marks)
         1 in lanes that hold the item itself; steps from row to row and from column to column.
     recorded : (q, records)
@@ -79,7 +81,7 @@ def run_ops(
     (int, int, int, bool)
         Element where the plane begins, its height and width, and whether there is a tangent.
     """
-    nx, ix, gain, cosine, ny, iy = sides
+    nx, ix, gain, cosine, ny, iy, ax, ay = sides
     marks, m_pitch, m_step, has_marks = marked
     q, records = recorded
     s, s_other, s_kept, t, t_other, t_kept, sums = room
@@ -242,6 +244,22 @@ def run_ops(
                         s, at, size, marks, origin, m_pitch, m_step, nx, x_at, x_pitch, x_step, ny,
                         y_at, y_pitch, y_step, lanes,
                     )  # fmt: skip
+            if kind == NUMERIC:
+                if on_positions:
+                    # By position, then by term.
+                    c_gap, c_step, d_gap, d_step = 2 * op[17], 1, 2 * op[17], 1
+                    c_at = op[15] + (x_at - op[16] + first_variance) * c_gap
+                    d_at = op[15] + (y_at - op[16] + first_variance) * d_gap
+                else:
+                    # By term, then by item.
+                    c_gap, c_step, d_gap, d_step = 1, height, 1, width
+                    c_at, d_at = (op[15] - first_series) * height, (op[15] - first_series) * width
+                numeric_plane(
+                    s, t, at, size, (ix, x_at, x_pitch, x_step), (iy, y_at, y_pitch, y_step),
+                    (ax, c_at, c_gap, c_step), (ay, d_at, d_gap, d_step), op[17], lanes,
+                    ntk and has_tangent,
+                )  # fmt: skip
+                continue
             take_dual(
                 kind, s, t, at, size, nx, ix, x_at, x_pitch, x_step, ny, iy, y_at, y_pitch, y_step,
                 floats, place, op[17], tiny, lanes, ntk and has_tangent,

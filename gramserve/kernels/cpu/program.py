@@ -28,6 +28,7 @@ from gramserve.kernels.cpu.tables import (
     SCALE,
     STAGE_COLUMNS,
     Program,
+    Series,
     TapOps,
 )
 from gramserve.kernels.inputs import input_scale, input_width
@@ -62,6 +63,8 @@ class _Writer:
         self.floats: list[float] = []
         self.gains = np.ones((2, max(1, variances)))
         self.largest_plane = self.widest = self.strips = 1
+        self.series: list[Series] = []
+        self.coefficients = self.tail_series = 0
         self.depth = self.deepest = self.lifted = 0
         self.state_tables: dict[int | None, tuple[int, int]] = {}
         self.state_places, self.state_entries = place_states(network)
@@ -118,9 +121,21 @@ class _Writer:
                     degree = 1
                 variance = step.variance or 0
                 where = {12: step.before[0], 13: step.before[1], 16: variance}
-                self.add_op(kind, where | {14: self.keep(*numbers), 17: degree})
+                where |= {14: self.keep(*numbers), 17: degree}
+                self.add_op(kind, where | self._add_series(step))
                 if getattr(layer, "project", False):
                     self.add_op(PROJECT, where)
+
+    def _add_series(self, step: Step) -> dict[int, int]:
+        """Note what the coefficients of a numeric activation are made of, and where they are."""
+        layer = step.layer
+        if not isinstance(layer, layers.Numeric):
+            return {}
+        base, positions = self.coefficients, prod(step.before)
+        where = step.variance or 0
+        self.series.append(Series(layer.function, layer.degree, where, positions, base))
+        self.coefficients += 2 * layer.degree * positions
+        return {15: base}
 
     def _join_to_convolution(self, step: Step, kind: int, number: float) -> None:
         """Note that a dual can be taken along with the convolution before it, and its factors."""
@@ -208,7 +223,7 @@ class _Writer:
     def add_tails(self) -> tuple[tuple[int, ...], tuple[TapOps, ...], list[int]]:
         """Write the layers on single numbers; return where they are, and the states before."""
         network = self.network
-        self.begin = len(self.ops)
+        self.begin, self.tail_series = len(self.ops), self.coefficients
         points = sorted({tap.shared for tap in network.taps if tap.shared is not None})
         bounds = [0, *points, len(network.tail)]
         tail = [self.begin]
@@ -330,6 +345,9 @@ def write_program(
         strip_entries=writer.strips,
         state_entries=writer.state_entries,
         results=np.array([writer.state_places[state] for state in results], np.int64),
+        series=tuple(writer.series),
+        tail_series=writer.tail_series,
+        coefficients=writer.coefficients,
         fork_depth=writer.deepest,
         late_stage=max(late, 0),
     )

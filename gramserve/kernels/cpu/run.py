@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gramserve.kernels.cpu.tables import Program
+from gramserve.kernels.duals.numeric import hermite_coefficients
 from gramserve.kernels.items import Items
 
 VECTOR_BYTES = 64
@@ -146,28 +147,83 @@ class Room:
         )  # fmt: skip
 
 
+def coefficients_of(
+    program: Program,
+    variances: NDArray[Any],
+    dtype: np.dtype[Any],
+    *,
+    ntk: bool,
+    behind: bool = False,
+) -> NDArray[Any]:
+    """Return the coefficients of all numeric activations of items, or of those behind the readout.
+
+    Parameters
+    ----------
+    program : Program
+        The network.
+    variances : ndarray, (n, V)
+        Of the items.
+    dtype : dtype
+        Of the result.
+    ntk : bool
+        Whether those of derivatives are needed; they are 0 otherwise.
+    behind : bool
+        Only of the layers on single numbers.
+
+    Returns
+    -------
+    ndarray, (n, coefficients)
+        One zero where there are none: compiled code points at something.
+    """
+    first = program.tail_series if behind else 0
+    found = np.zeros((len(variances), max(1, program.coefficients - first)), dtype)
+    for series in program.series:
+        if series.base < first:
+            continue
+        own = variances[:, series.variance : series.variance + series.positions]
+        start = series.base - first
+        stop = start + 2 * series.degree * series.positions
+        # By position, then by term, so that the terms of one follow each other.
+        terms = found[:, start:stop].reshape(len(own), series.positions, 2, series.degree)
+        for derivative in range(1 + ntk):
+            values = hermite_coefficients(
+                series.function,
+                series.degree,
+                own.astype(np.float64).ravel(),
+                derivative=bool(derivative),
+            )
+            terms[:, :, derivative] = values.reshape(len(own), series.positions, series.degree)
+        found[:, start:stop] = terms.reshape(len(own), -1)
+    return found
+
+
 def my_side(
-    program: Program, items: Items, rows: slice, dtype: np.dtype[Any]
+    program: Program, items: Items, rows: slice, dtype: np.dtype[Any], *, ntk: bool
 ) -> tuple[NDArray[Any], ...]:
-    """Return values, norms, inverses and both with the factors of ops done along, row by row."""
+    """Return what is read of items row by row.
+
+    Values, norms, inverses, both with the factors of ops done along, and coefficients.
+    """
     norms, inverses = roots_of(items.variances[rows], dtype)
     gains = program.gains.astype(dtype)
     values = np.ascontiguousarray(items.values[rows].reshape(len(norms), -1), dtype)
     if program.channel_scale != 1:
         values = values * dtype.type(program.channel_scale)
-    return values, norms, inverses, norms * gains[0], inverses * gains[1]
+    coefficients = coefficients_of(program, items.variances[rows], dtype, ntk=ntk)
+    return values, norms, inverses, norms * gains[0], inverses * gains[1], coefficients
 
 
 def your_side(
-    items: Items, group: NDArray[np.intp], dtype: np.dtype[Any]
+    program: Program, items: Items, group: NDArray[np.intp], dtype: np.dtype[Any], *, ntk: bool
 ) -> tuple[NDArray[Any], ...]:
-    """Return values, norms and inverses of a group, one lane an item."""
+    """Return values, norms, inverses and coefficients of a group, one lane an item."""
     norms, inverses = roots_of(items.variances[group], dtype)
     values = items.values[group].reshape(len(group), -1)
-    return tuple(in_lanes(part, dtype) for part in (values, norms, inverses))
+    coefficients = coefficients_of(program, items.variances[group], dtype, ntk=ntk)
+    return tuple(in_lanes(part, dtype) for part in (values, norms, inverses, coefficients))
 
 
 def rows_at_once(program: Program, dtype: np.dtype[Any]) -> int:
     """Return how many items' roots of variances are held at once."""
-    numbers = 5 * int(program.gains.shape[1])
+    numbers = 5 * int(program.gains.shape[1]) + program.coefficients
     return max(1, min(_MOST_ROWS, _SIDE_BYTES // (numbers * dtype.itemsize)))

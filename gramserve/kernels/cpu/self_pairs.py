@@ -24,7 +24,7 @@ def record_variances(
     Parameters
     ----------
     program : Program
-        Written for variances.
+        Written for variances; without numeric activations, whose coefficients need variances first.
     items : ndarray, (n, *item_shape)
         The items.
     found : ndarray of float64, (n, V)
@@ -50,6 +50,7 @@ def _record(program: Program, items: NDArray[Any], found: NDArray[np.float64]) -
     # One memory, read as a table of vectors on one side and flat on the other.
     norms, inverses = aligned((2, 1, max(1, length), lanes), _DTYPE)
     recorded = aligned((length * lanes,), _DTYPE)
+    no_terms = aligned((1, 1, lanes), _DTYPE)
     results = max(1, len(program.results))
     value, nothing = aligned((2, 1, results * lanes), _DTYPE)
     tails = [
@@ -63,8 +64,10 @@ def _record(program: Program, items: NDArray[Any], found: NDArray[np.float64]) -
     for start in range(0, len(items), lanes):
         group = np.minimum(np.arange(start, start + lanes), len(items) - 1)
         values = in_lanes(flat[group] if last else flat[group, :1], _DTYPE).reshape(1, -1, lanes)
-        mine = (values * program.channel_scale, norms, inverses, norms, inverses)
-        yours = (values.reshape(-1), norms.reshape(-1), inverses.reshape(-1))
+        mine = (values * program.channel_scale, norms, inverses, norms, inverses, no_terms)
+        yours = (
+            values.reshape(-1), norms.reshape(-1), inverses.reshape(-1), no_terms.reshape(-1),
+        )  # fmt: skip
         if squares is None:
             room.evaluate((0, last), mine, yours, marks, (value, nothing), recorded)
         else:

@@ -6,8 +6,8 @@ be done along with it (15), of a front whether it wraps around and its paddings 
 its other columns then leave out; of a dual its positions (12, 13), where its variances begin (16)
 and its degree, or of a normalisation whether one variance serves all positions (17); of a fork
 its depth (16) and whether the branch that ends is the first (17). Column 14 is where the numbers
-of an op are among ``floats``. ``ALONE`` keeps what different positions share, which is nothing:
-planes of offset (0, 0) alone.
+of an op are among ``floats``. Of a numeric activation, where its coefficients are (15).
+``ALONE`` keeps what different positions share, which is nothing: planes of offset (0, 0) alone.
 
 Columns of ``stages``: first and last op (0, 1), positions at the start and at the end (2 to 5),
 strides (6, 7), first and last plane (8, 9), table of the planes it reads, -1 for the items (10),
@@ -15,8 +15,8 @@ exit (11), table of the planes it writes, their entries, where they begin, and w
 cleared first (12 to 15), weight (16), op of the front, -1 without one (17), positions before the
 front (18, 19), convolutions that move planes up (20); positions behind (21, 22); taps, strides,
 low paddings and weights of a pool along both axes, and the table of its strips (23 to 31). Of the
-stage that :meth:`Program.tail_stage` makes, 13 is whether there is a tangent yet and 14 the first
-variance.
+stage that :meth:`Program.tail_stage` makes, 13 is whether there is a tangent yet, 14 the first
+variance and 21 the first coefficient.
 """
 
 from dataclasses import dataclass
@@ -27,14 +27,29 @@ from numpy.typing import NDArray
 (
     SCALE, CONV, CONV_IN_PLACE, ALONE, PROJECT, FORK, NEXT, JOIN, RAMP, BENT, STAIR, RAMP_POWER,
     ERROR_FUNCTION, ERROR_UNIT, BELL, RIPPLED_BELL, WAVE, DISTANCE, GROWTH, SERIES, NORMALISE,
-    EXPONENTIAL, POWER, SQUARE,
-) = range(24)  # fmt: skip
+    EXPONENTIAL, POWER, SQUARE, NUMERIC,
+) = range(25)  # fmt: skip
 """Kinds of ops."""
 
 KEEP, POOL, ADD_UP, BLOCK = range(4)
 """Exits of stages."""
 
 OP_COLUMNS, STAGE_COLUMNS = 18, 32
+
+
+@dataclass(frozen=True)
+class Series:
+    """A numeric activation: what its coefficients are made of."""
+
+    function: str
+    degree: int
+    """Terms: as many coefficients at every position, and as many of the derivative."""
+    variance: int
+    """Its first variance."""
+    positions: int
+    """How many variances it has."""
+    base: int
+    """Its first coefficient."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +97,12 @@ class Program:
     results: NDArray[np.int64]
     """Entries of the states where the numbers of a pair are: the network's, then those of readouts
     that have their own; none without states."""
+    series: tuple[Series, ...]
+    """All numeric activations."""
+    tail_series: int
+    """The first coefficient of those on single numbers."""
+    coefficients: int
+    """Coefficients of an item."""
     fork_depth: int
     """Forks that are open at once at most."""
     late_stage: int
@@ -135,8 +156,8 @@ class Program:
             With one plane, (0, 0).
         """
         row = np.zeros((1, STAGE_COLUMNS), np.int64)
-        row[0, :21] = [
+        row[0, :22] = [
             *ops, rows, columns, rows, columns, 1, 1, 0, 1, 0, BLOCK, 0, has_tangent,
-            first_variance, 0, len(self.floats) - 2, -1, 1, 1, 0,
+            first_variance, 0, len(self.floats) - 2, -1, 1, 1, 0, self.tail_series,
         ]  # fmt: skip
         return row

@@ -28,8 +28,8 @@ def compile_dtype(name: str) -> None:
     program = write_program(spec, (1, 1, 1), 1)
     room = Room(program, dtype, ntk=False)
     sides = (
-        my_side(program, items, slice(0, 1), dtype),
-        your_side(items, np.zeros(room.lanes, np.intp), dtype),
+        my_side(program, items, slice(0, 1), dtype, ntk=False),
+        your_side(program, items, np.zeros(room.lanes, np.intp), dtype, ntk=False),
     )
     out = aligned((2, 1, room.lanes), dtype)
     room.evaluate((0, 1), *sides, aligned((1, room.lanes), dtype), (out[0], out[1]))

@@ -33,13 +33,12 @@ def test_what_the_fast_engine_cannot_goes_to_the_reference_engine_and_says_why()
 @pytest.mark.parametrize(
     ("layer", "name"),
     [
-        ({"type": "numeric", "function": "tanh"}, r"layers\[1\] \(numeric\)"),
         ({"type": "arc_cosine", "order": 30}, "of an order above 20"),
         ({"type": "gaussian", "b": 0.1}, r"\(gaussian\) grows"),
         ({"type": "monomial", "degree": 60}, "weights above 1e"),
         (
-            {"type": "residual", "branches": [[{"type": "numeric", "function": "elu"}], []]},
-            r"layers\[1\]\.branches\[0\]\[0\] \(numeric\)",
+            {"type": "residual", "branches": [[{"type": "arc_cosine", "order": 40}], []]},
+            r"layers\[1\]\.branches\[0\]\[0\] \(arc_cosine\)",
         ),
     ],
 )  # fmt: skip
