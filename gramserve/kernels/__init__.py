@@ -15,6 +15,7 @@ from gramserve.kernels.engine import ENGINES, Engine, choose_engine, describe_en
 from gramserve.kernels.items import Items, check_dtype, check_items, read_items
 from gramserve.kernels.precision import result_dtype
 from gramserve.kernels.reference import ReferenceEngine
+from gramserve.spec import read_ckn_layers, read_neural_kernels_config
 
 __all__ = [
     "ENGINES",
@@ -31,7 +32,9 @@ __all__ = [
     "differentiate_in_pieces",
     "differentiate_kernel",
     "pair_bytes",
+    "read_ckn_layers",
     "read_items",
+    "read_neural_kernels_config",
     "result_dtype",
     "warm_engines",
 ]

@@ -13,6 +13,7 @@ from gramserve.spec.addresses import (
     gram_address,
 )
 from gramserve.spec.canonical import canonical_json, digest_of
+from gramserve.spec.ckn_reader import read_ckn_layers
 from gramserve.spec.derivative import (
     DERIVATIVES,
     Derivative,
@@ -29,6 +30,7 @@ from gramserve.spec.network import (
     Precision,
     parse_kernel,
 )
+from gramserve.spec.neural_kernels import read_neural_kernels_config
 from gramserve.spec.preprocessing import (
     RESULT_DTYPES,
     PreprocessingRecipe,
@@ -78,4 +80,6 @@ __all__ = [
     "parse_kernel",
     "parse_preprocess",
     "parse_recipe",
+    "read_ckn_layers",
+    "read_neural_kernels_config",
 ]

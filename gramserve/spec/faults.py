@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -50,8 +50,10 @@ def _fields_at(model: type[BaseModel], location: Sequence[str | int], types: Typ
                 owner = types[part]
             elif part in owner.model_fields:
                 annotation = owner.model_fields[part].annotation
-                if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-                    owner = annotation
+                # A model, or a list of them.
+                for found in (annotation, *get_args(annotation)):
+                    if isinstance(found, type) and issubclass(found, BaseModel):
+                        owner = found
     return list(owner.model_fields)
 
 
