@@ -159,21 +159,32 @@ def _read_architecture(config: Any) -> tuple[GivenLayer, ...]:
             raise _refuse("KERNEL.COATESNG", msg)
     else:
         kernel = {"ARCH": config}
-    try:
-        defaults = dict(kernel.get("ARCH_DEFAULTS", ()))
-        entries = [
-            {**defaults.get(entry.get("layer"), {}), **entry}
-            if isinstance(entry, Mapping)
-            else entry
-            for entry in kernel["ARCH"]
-        ]
-    except (TypeError, ValueError):
-        msg = 'must be a list of layers such as {"layer": "relu"}, ARCH_DEFAULTS pairs of a '
-        raise _refuse("ARCH", msg + f"layer and its keys, got {kernel['ARCH']!r:.80}") from None
+    entries = kernel["ARCH"]
+    if isinstance(entries, str | Mapping) or not isinstance(entries, Sequence):
+        msg = f'must be a list of layers such as {{"layer": "relu"}}, got {entries!r:.80}'
+        raise _refuse("ARCH", msg)
+    defaults = _read_defaults(kernel.get("ARCH_DEFAULTS", ()))
+    entries = [
+        {**defaults.get(str(entry.get("layer")), {}), **entry}
+        if isinstance(entry, Mapping)
+        else entry
+        for entry in entries
+    ]
     try:
         return Architecture.model_validate({"ARCH": entries}).ARCH
     except ValidationError as error:
         raise spec_error(error, Architecture, _WHAT) from None
+
+
+def _read_defaults(given: Any) -> dict[str, Mapping[str, Any]]:
+    try:
+        defaults = dict(given)
+    except (TypeError, ValueError):
+        defaults = {"": None}
+    if not all(isinstance(keys, Mapping) for keys in defaults.values()):
+        msg = f"must be pairs of a layer's name and its keys, got {given!r:.80}"
+        raise _refuse("ARCH_DEFAULTS", msg)
+    return defaults
 
 
 def _find_unknown(given: Sequence[GivenLayer]) -> list[dict[str, str]]:
