@@ -50,10 +50,9 @@ def _fields_at(model: type[BaseModel], location: Sequence[str | int], types: Typ
                 owner = types[part]
             elif part in owner.model_fields:
                 annotation = owner.model_fields[part].annotation
-                # A model, or a list of them.
-                for found in (annotation, *get_args(annotation)):
-                    if isinstance(found, type) and issubclass(found, BaseModel):
-                        owner = found
+                for kind in (annotation, *get_args(annotation)):  # a model, or a model or None
+                    if isinstance(kind, type) and issubclass(kind, BaseModel):
+                        owner = kind
     return list(owner.model_fields)
 
 
