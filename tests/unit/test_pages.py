@@ -9,6 +9,7 @@ import pytest
 
 from gramserve.compute import compute_gram
 from gramserve.kernels import ENGINES
+from gramserve.kernels.duals.numeric import hermite_coefficients
 from gramserve.spec import parse_kernel
 from gramserve.spec.functions import FUNCTIONS
 from gramserve.spec.layers import LAYER_TYPES
@@ -35,15 +36,25 @@ REQUIRED = {
     "concat": {"branches": [[], [{"type": "relu"}]]},
 }
 
-REFUSED = {
-    "up to order 20": [{"order": 21}],
-    "for b ≤ 0": [{"b": 0.25}],
-    "weights up to 1e30": [{"coefficients": [0] * 40 + [1e9]}],
-    "exponents up to 80": [{"gamma": 100, "shift": 0}],
-    'without `fill`, not "circular"': [{"fill": 2}, {"padding": "circular"}],
-    "as its branches": [{"branches": [[], [{"type": "center"}]]}],
+CONDITIONS = {
+    "up to order 20": ([{"order": 20}], [{"order": 21}]),
+    "up to degree 40": ([{"degree": 40}], [{"degree": 41}]),
+    "for b ≤ 0": ([{"b": 0}], [{"b": 0.25}]),
+    "weights up to 1e30": (
+        [{"coefficients": [0] * 30 + [1]}],
+        [{"coefficients": [0] * 40 + [1e9]}],
+    ),
+    "exponents up to 80": ([{"gamma": 40, "shift": 1}], [{"gamma": 41, "shift": 1}]),
+    'without `fill`, not "circular"': (
+        [{"padding": "valid", "strides": 2}],
+        [{"fill": 2}, {"padding": "circular"}],
+    ),
+    "as its branches": (
+        [{"branches": [[], [{"type": "abs"}]]}],
+        [{"branches": [[], [{"type": "center"}]]}],
+    ),
 }
-"""For every condition that the page makes, options that break it."""
+"""For every condition that the page makes, options that keep it and options that break it."""
 
 
 def documented():
@@ -67,15 +78,30 @@ def refusal(name, **options):
 
 def test_every_layer_has_its_row():
     assert set(documented()) == set(LAYER_TYPES)
-    assert set(documented().values()) == {"yes", "no", *REFUSED}
+    assert set(documented().values()) == {"yes", "no", *CONDITIONS}
 
 
 @pytest.mark.parametrize("name", LAYER_TYPES)
 def test_the_cpu_engine_runs_what_the_page_says(name):
     says = documented()[name]
     assert (refusal(name) is not None) == (says == "no")
-    for options in REFUSED.get(says, []):
-        assert refusal(name, **options) is not None, options
+    kept, broken = CONDITIONS.get(says, ([], []))
+    assert not [options for options in kept if refusal(name, **options) is not None]
+    assert not [options for options in broken if refusal(name, **options) is None]
+
+
+def test_the_errors_of_the_quadrature_are_those_of_the_page():
+    table = KERNELS.partition("| degree | error of")[2].partition("\n\n")[0]
+    rows = re.findall(r"^\| (\d+) \| (\S+) \| (\S+) \|", table, re.MULTILINE)
+    assert len(rows) == 4
+    variance = np.array([5.0])
+    for degree, *errors in rows:
+        for derivative, error in zip((False, True), errors, strict=True):
+            found, exact = (
+                (hermite_coefficients("tanh", nodes, variance, derivative=derivative) ** 2).sum()
+                for nodes in (int(degree), 1000)
+            )
+            assert abs(found / exact - 1) == pytest.approx(float(error), rel=0.25)
 
 
 def test_every_named_function_is_on_the_page():
