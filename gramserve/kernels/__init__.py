@@ -16,6 +16,7 @@ from gramserve.kernels.items import Items, check_dtype, check_items, item_keys, 
 from gramserve.kernels.precision import result_dtype
 from gramserve.kernels.protocol import Engine
 from gramserve.kernels.reference import ReferenceEngine
+from gramserve.spec import read_ckn_layers, read_neural_kernels_config
 
 __all__ = [
     "ENGINES",
@@ -33,7 +34,9 @@ __all__ = [
     "differentiate_kernel",
     "item_keys",
     "pair_bytes",
+    "read_ckn_layers",
     "read_items",
+    "read_neural_kernels_config",
     "result_dtype",
     "warm_engines",
 ]

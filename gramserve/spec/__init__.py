@@ -13,6 +13,7 @@ from gramserve.spec.addresses import (
     gram_address,
 )
 from gramserve.spec.canonical import canonical_json, digest_of
+from gramserve.spec.ckn_reader import read_ckn_layers
 from gramserve.spec.derivative import (
     DERIVATIVES,
     Derivative,
@@ -33,6 +34,7 @@ from gramserve.spec.network import (
     Readout,
     parse_kernel,
 )
+from gramserve.spec.neural_kernels import read_neural_kernels_config
 from gramserve.spec.preprocessing import (
     RESULT_DTYPES,
     PreprocessingRecipe,
@@ -86,4 +88,6 @@ __all__ = [
     "parse_kernel",
     "parse_preprocess",
     "parse_recipe",
+    "read_ckn_layers",
+    "read_neural_kernels_config",
 ]

@@ -12,14 +12,15 @@ Lee et al., "Finite Versus Infinite Neural Networks", NeurIPS 2020 (fully connec
 import functools
 from collections.abc import Mapping, Sequence
 from math import sqrt
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from gramserve.errors import UnknownLayerError
+from gramserve.spec.ckn import CknLayer, expand_ckn
 from gramserve.spec.faults import spec_error
 from gramserve.spec.names import nearest
-from gramserve.spec.numbers import Count, NonNegative, Order, Positive, non_empty
+from gramserve.spec.numbers import Count, NonNegative, Order, non_empty
 
 JsonLayer = dict[str, Any]
 
@@ -60,25 +61,6 @@ class CntkOptions(PresetOptions):
     """Whether the first and the last layer are kept fixed (do not train)."""
     readouts: bool = False
     """Whether the kernels of all smaller depths come along, ``depth2``, ``depth3`` and so on."""
-
-
-class CknLayer(BaseModel):
-    """One layer of a convolutional kernel network as the ckn_kernel package writes it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    npatch: Count
-    """Patch size in positions."""
-    subsampling: Count
-    """Step of the pooling in positions."""
-    poolfactor: Count | None = None
-    """Width of the pooling filter; the subsampling if not given."""
-    kernel: Literal["exp", "relu", "linear", "square", "poly2", "poly3", "poly4"] = "exp"
-    """The kernel on patches."""
-    sigma: Positive = 0.65
-    """Width of the exp kernel."""
-    pooling: Literal["gaussian", "average", "strided"] = "gaussian"
-    """The pooling filter."""
 
 
 class CknOptions(PresetOptions):
@@ -143,37 +125,8 @@ def _cntk(options: CntkOptions) -> tuple[list[JsonLayer], str]:
     return layers, "ntk"
 
 
-def _ckn_activation(layer: CknLayer) -> JsonLayer:
-    match layer.kernel:
-        case "exp":
-            return {"type": "exp_normalized", "gamma": 1 / layer.sigma**2}
-        case "relu":
-            return {"type": "relu", "normalized": True}
-        case "poly2" | "poly3" | "poly4":
-            return {"type": "power", "degree": int(layer.kernel[-1])}
-        case "linear" | "square":
-            return {"type": layer.kernel}
-
-
 def _ckn(options: CknOptions) -> tuple[list[JsonLayer], str]:
-    layers: list[JsonLayer] = []
-    for layer in options.layers:
-        half = layer.npatch // 2
-        padding: Any = "same" if layer.npatch % 2 else [[half, half - 1]] * 2
-        layers += [
-            {"type": "conv", "size": layer.npatch, "average": False, "padding": padding},
-            _ckn_activation(layer),
-            {
-                "type": "ckn_pool",
-                "kind": layer.pooling,
-                "subsampling": layer.subsampling,
-                "factor": layer.poolfactor,
-            },
-        ]
-    layers.append({"type": "flatten", "average": False})
-    if options.ntk:
-        layers.append({"type": "dense"})
-    return layers, "ntk" if options.ntk else "nngp"
+    return expand_ckn(options.layers, ntk=options.ntk), "ntk" if options.ntk else "nngp"
 
 
 def _fc(options: FcOptions) -> tuple[list[JsonLayer], str]:
