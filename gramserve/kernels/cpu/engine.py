@@ -50,7 +50,7 @@ class CpuEngine:
         return found
 
     def warm(self) -> None:
-        """Compile everything into Numba's cache, some twenty seconds the first time."""
+        """Compile everything into Numba's cache, some forty seconds the first time."""
         compile_all()
 
     def temporary_bytes(
