@@ -50,8 +50,11 @@ def choose_engine(
     EngineUnavailableError
         When the engine is unknown or not there, or a layer of the kernel is not implemented.
     """
-    engine, why = _choose(spec, precision, wanted)
-    return (AveragingEngine(engine) if spec.augment != "none" else engine), why
+    if spec.augment == "none":
+        return _choose(spec, precision, wanted)
+    # Any engine's kernel can be averaged: what it runs is the kernel alone.
+    engine, why = _choose(spec.model_copy(update={"augment": "none"}), precision, wanted)
+    return AveragingEngine(engine), why
 
 
 def _choose(spec: KernelSpec, precision: Precision, wanted: str) -> tuple[Engine, str]:

@@ -10,7 +10,7 @@ from gramserve.spec.canonical import digest_of
 from gramserve.spec.faults import spec_error
 from gramserve.spec.finite import FiniteSpec, finite_faults
 from gramserve.spec.layers import CknPool, Concat, Conv, ConvLocal, Layer, LayerModel, Residual
-from gramserve.spec.numbers import NonNegative, Whole
+from gramserve.spec.numbers import NonNegative, Weights, Whole
 from gramserve.spec.presets import expand_preset
 
 FORMAT = "gramserve.kernel/1"
@@ -60,7 +60,7 @@ class InputSpec(BaseModel):
 
     channels: Literal["sum", "mean", "all"] = "sum"
     """``S0 = sum_c x_c x'_c``, that over the number of channels, or ``sum_cd x_c x'_d``."""
-    channel_variances: NonNegative | Annotated[tuple[NonNegative, ...], Field(min_length=1)] = 1.0
+    channel_variances: Weights = 1.0
     """Variance of the weight on each channel, ``v_c x_c x'_c`` in the sums: one, or a list."""
     bias_variance: NonNegative = 0.0
     """Added to ``S0``: the variance of the weight on an input that is always 1."""

@@ -1,6 +1,7 @@
 """Field types shared by the layers: whole numbers, reals and one-per-axis settings."""
 
 import operator
+from math import inf
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
@@ -75,6 +76,19 @@ def _optional_per_axis(value: Any) -> int | tuple[int, ...] | None:
     return None if value is None else _per_axis(value)
 
 
+def _weights(value: Any) -> float | tuple[float, ...]:
+    entries = _sequence(value)
+    numbers = [_real(entry) for entry in ([value] if entries is None else entries)]
+    if not numbers:
+        msg = "must be a number, or one for each channel, got an empty list"
+        raise ValueError(msg)
+    for number in numbers:
+        if not 0 <= number < inf:
+            msg = f"must be at least 0 and finite, got {number:g}"
+            raise ValueError(msg)
+    return numbers[0] if entries is None else tuple(numbers)
+
+
 def non_empty(value: Any) -> Any:
     """Refuse an empty list before its entries are read, and leave anything else alone."""
     if _sequence(value) == []:
@@ -126,6 +140,9 @@ NonNegative = Annotated[float, BeforeValidator(_real), Field(ge=0, allow_inf_nan
 
 Positive = Annotated[float, BeforeValidator(_real), Field(gt=0, allow_inf_nan=False)]
 """A finite real number above 0."""
+
+Weights = Annotated[float | tuple[float, ...], BeforeValidator(_weights)]
+"""One finite number of at least 0 for all channels, or one for each."""
 
 PerAxis = Annotated[int | tuple[int, ...], BeforeValidator(_per_axis)]
 """One positive whole number for every spatial axis, or one for all of them."""

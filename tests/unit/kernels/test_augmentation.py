@@ -159,3 +159,15 @@ def test_without_augmentation_a_digest_is_what_it_was():
         parse_kernel(network("symmetric")).digest()
         != parse_kernel(network("symmetric", "none")).digest()
     )
+
+
+def test_finite_networks_are_averaged_over_both_sides():
+    layers = [{"type": "conv", "size": 3}, {"type": "relu"}, GAP, {"type": "dense"}]
+    kernel = {"layers": layers, "finite": {"width": 16, "samples": 2}, "kernel": "ntk"}
+    x = images(3)
+    found = compute_gram(x, kernel={**kernel, "augment": "flips"}, precision="float64")
+    parts = [
+        compute_gram(a, b, kernel=kernel, precision="float64")
+        for a, b in itertools.product(transformed(x, "flips"), repeat=2)
+    ]
+    assert np.abs(found - np.mean(parts, axis=0)).max() < 1e-12 * found.max()

@@ -142,3 +142,31 @@ def test_specs_are_frozen_and_objects_are_as_good_as_json():
     assert parse_kernel(spec) is spec
     with pytest.raises(ValueError, match="frozen"):
         spec.kernel = "ntk"
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (
+            {"channel_variances": [1, -3]},
+            "channel_variances: must be at least 0 and finite, got -3",
+        ),
+        ({"channel_variances": []}, "one for each channel, got an empty list"),
+        ({"channel_variances": "2"}, "must be a number, got '2'"),
+        ({"channel_variances": [1, 2], "channels": "all"}, "must be one number"),
+        ({"bias_variance": -1}, "bias_variance"),
+    ],
+)
+def test_weights_of_the_input_are_checked(given, words):
+    with pytest.raises(SpecError, match=words):
+        parse_kernel({"preset": "fc", "input": given})
+
+
+def test_weights_of_the_input_leave_no_trace_where_they_are_not_given():
+    plain = parse_kernel("myrtle5")
+    assert parse_kernel({"preset": "myrtle5", "input": {"channel_variances": 1}}) == plain
+    assert "bias_variance" not in plain.canonical()["input"]
+    assert (
+        parse_kernel({"preset": "myrtle5", "input": {"bias_variance": 1}}).digest()
+        != plain.digest()
+    )
