@@ -108,6 +108,9 @@ def block_bytes(
     filled = -(-block_size // _LANES) * _LANES
     results = kernels * block_size * filled * working_bytes(precision)
     results += (len(spec.outputs) + 1) * block_size**2 * (item_bytes(precision) + 1)
+    if spec.augment != "none":
+        # The sum over the group in float64, what comes to it, and both panels' keys.
+        results += len(spec.outputs) * 2 * block_size**2 * 8 + 1024 * block_size
     panels = 4 * block_size * (prod(item_shape) * item_size + pair.variances * 8)
     return results + panels
 

@@ -23,6 +23,27 @@ KERNELS = {
         {"layers": [{**CONV, "padding": "circular"}, RELU, {"type": "global_avg_pool"}]},
         (9, 9, 2),
     ),
+    "dihedral": ({"preset": "myrtle5", "augment": "dihedral", "kernel": BOTH}, (12, 12, 2)),
+    "lopsided": (
+        {"layers": [{**CONV, "size": 2}, RELU, {"type": "flatten"}], "augment": "flips"},
+        (8, 8, 1),
+    ),
+    "readouts": ({"preset": "cntk", "depth": 5, "readouts": True, "kernel": BOTH}, (12, 12, 2)),
+    "readouts of vectors": ({"preset": "fc", "depth": 4, "readouts": True}, (64,)),
+    "tanh": (
+        {
+            "layers": [
+                CONV,
+                {"type": "numeric", "function": "tanh"},
+                POOL,
+                CONV,
+                {"type": "numeric", "function": "silu", "degree": 20},
+                {"type": "global_avg_pool"},
+            ],
+            "kernel": BOTH,
+        },
+        (10, 10, 2),
+    ),
     "branches": (
         {
             "layers": [
@@ -54,6 +75,7 @@ def compiled():
         compile_dtype(dtype)
 
 
+@pytest.mark.filterwarnings("ignore::gramserve.errors.QuadratureWarning")
 @pytest.mark.parametrize("precision", ["float32", "mixed", "float64"])
 @pytest.mark.parametrize("name", KERNELS)
 @pytest.mark.parametrize("diagonal", [True, False])
