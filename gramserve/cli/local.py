@@ -30,7 +30,7 @@ class LocalRequest:
     other: Path | None
     """Items of the columns; None for the symmetric matrix."""
     out: Path
-    """The Zarr store: an array, or a group of two when two kernels are asked for."""
+    """The Zarr store: an array, or a group of them when several kernels are asked for."""
     spec: KernelSpec
     precision: Precision
     block_size: int | None

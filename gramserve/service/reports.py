@@ -51,7 +51,7 @@ def job_report(
     Returns
     -------
     JobReport
-        Blocks that failed for two kernels are listed once.
+        Blocks that failed for several kernels are listed once.
     """
     pace = pace or Pace()
     grams = dict(record.grams)
