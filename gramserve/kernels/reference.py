@@ -23,7 +23,7 @@ from gramserve.arrays import keep_freed_memory
 from gramserve.errors import MemoryBudgetError, NonFiniteKernelError
 from gramserve.kernels.inputs import input_scale, input_vectors
 from gramserve.kernels.items import Items, label_items
-from gramserve.kernels.precision import remedy, result_dtype, working_dtype
+from gramserve.kernels.precision import overflow, result_dtype, working_dtype
 from gramserve.kernels.recursion import Recursion, State, input_covariance
 from gramserve.kernels.tiles import Tile, cut_tiles
 from gramserve.kernels.variances import (
@@ -230,7 +230,7 @@ class ReferenceEngine:
                 with np.errstate(over="ignore"):  # what overflows here is reported below
                     part[...] = 0 if values is None else values
                 if not np.isfinite(part).all() or not np.isfinite(state.covariance).all():
-                    _blame(task, tile)
+                    _blame(task, tile, part)
                 if symmetric:
                     if tile[0] == tile[1]:
                         part[...] = np.triu(part) + np.triu(part, 1).T
@@ -291,8 +291,9 @@ def _walk(task: _Task, tile: Tile, *, watch: bool = False) -> State:
     spec, dtype = task.spec, working_dtype(task.precision)
     rows, columns = tile
     item_shape = task.rows.values.shape[1:]
-    mine = input_vectors(spec, task.rows.values[rows], dtype)
-    yours = input_vectors(spec, task.columns.values[columns], dtype)
+    with np.errstate(over="ignore"):  # the caller looks for what is not finite
+        mine = input_vectors(spec, task.rows.values[rows], dtype)
+        yours = input_vectors(spec, task.columns.values[columns], dtype)
     same = np.equal.outer(task.row_labels[rows], task.column_labels[columns])
     left, right = np.nonzero(same)
     known = Variances.known(
@@ -307,23 +308,15 @@ def _walk(task: _Task, tile: Tile, *, watch: bool = False) -> State:
         return recursion.run(spec.layers, State(covariance, None, item_shape[:-1]))
 
 
-def _blame(task: _Task, tile: Tile) -> None:
-    """Walk a tile again, looking for the layer and the pair that went wrong."""
-    offset = [tile[0].start, tile[1].start]
+def _blame(task: _Task, tile: Tile, values: NDArray[Any]) -> None:
+    """Walk a tile again, looking for the layer and the pair that made these values."""
+    first, start = tile[0].start, tile[1].start
     try:
         _walk(task, tile, watch=True)
     except NonFiniteKernelError as error:
-        pair = [a + b for a, b in zip(error.context["pair"], offset, strict=True)]
+        row, column = error.context["pair"]
         where, kind = error.context["layer"], error.context["type"]
-        raise NonFiniteKernelError(
-            f"{where} ({kind}) gives NaN or infinity, first for row {pair[0]} and column {pair[1]} "
-            f"of the block, in {task.precision}: {remedy(task.precision)}",
-            **error.context | {"pair": pair},
-        ) from None
-    raise NonFiniteKernelError(
-        f"the result overflows {result_dtype(task.precision)} in block rows {tile[0].start} to "
-        f"{tile[0].stop}: use precision float64 or scale the items down",
-        layer="result",
-        type="result",
-        pair=offset,
-    )
+        pair = (first + row, start + column)
+        raise overflow(where, kind, pair, task.precision) from None
+    row, column = np.argwhere(~np.isfinite(values))[0]
+    raise overflow("result", "result", (first + int(row), start + int(column)), task.precision)

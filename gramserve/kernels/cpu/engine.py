@@ -26,7 +26,7 @@ from gramserve.kernels.cpu.tables import Program
 from gramserve.kernels.cpu.warm import compile_all
 from gramserve.kernels.inputs import input_vectors, is_plain
 from gramserve.kernels.items import Items, label_items
-from gramserve.kernels.precision import result_dtype, working_dtype
+from gramserve.kernels.precision import overflow, result_dtype, working_dtype
 from gramserve.kernels.reference import ReferenceEngine
 from gramserve.kernels.variances import check_variances, variance_places
 from gramserve.spec import KernelName, KernelSpec, Precision, infer_shapes, input_positions
@@ -194,12 +194,13 @@ class CpuEngine:
             evaluate_block(block, max(1, min(threads, memory_bytes // needed)))
             first_variance = _variances_before_tail(spec, item_shape)
         else:
-            left = rows.values.astype(late, copy=False)
-            # Of an array with itself NumPy computes half a product.
-            right = left if rows is columns else columns.values.astype(late, copy=False)
-            product = left @ right.T
-            if program.channel_scale != 1:
-                product *= late.type(program.channel_scale)
+            with np.errstate(all="ignore"):  # what overflows here is found below
+                left = rows.values.astype(late, copy=False)
+                # Of an array with itself NumPy computes half a product.
+                right = left if rows is columns else columns.values.astype(late, copy=False)
+                product = left @ right.T
+                if program.channel_scale != 1:
+                    product *= late.type(program.channel_scale)
             block.values[0, :, : len(columns)] = product
         evaluate_tail(block, first_variance, has_tangent=bool(len(program.stages)))
         result: dict[KernelName, NDArray[Any]] = {}
@@ -211,8 +212,10 @@ class CpuEngine:
                     gram[row + 1 :, row] = gram[row, row + 1 :]
             with np.errstate(over="ignore"):  # what overflows here is found below
                 result[name] = gram.astype(result_dtype(precision))
-            if not np.isfinite(result[name]).all():
-                self._blame(spec, *items, precision, memory_bytes=memory_bytes, gram=result[name])
+            # A tangent kernel may be finite where the covariance that goes with it is not.
+            for found in (result[name], block.values[0, :, : len(columns)]):
+                if not np.isfinite(found).all():
+                    self._blame(spec, *items, precision, memory_bytes=memory_bytes, gram=found)
         return result
 
     def _blame(
@@ -228,20 +231,17 @@ class CpuEngine:
         """Have the reference engine find the layer at which the first bad pair goes wrong."""
         row, column = (int(index) for index in np.argwhere(~np.isfinite(gram))[0])
         one, other = rows[row : row + 1], columns[column : column + 1]
-        try:
-            self._dense.evaluate(spec, one, other, precision, memory_bytes=memory_bytes)
-        except NonFiniteKernelError as error:
-            raise NonFiniteKernelError(
-                f"row {row} and column {column} of the block: {error.message}",
-                **error.context | {"pair": [row, column]},
-            ) from None
-        raise NonFiniteKernelError(
-            f"the value of row {row} and column {column} of the block is NaN or infinite in "
-            f"{precision}: use precision float64 or scale the items down",
-            layer="result",
-            type="result",
-            pair=[row, column],
-        )
+        tries: tuple[Precision, ...] = (precision,)
+        if precision == "mixed":
+            # Of which the reference engine takes nothing in float32.
+            tries = ("mixed", "float32")
+        for each in tries:
+            try:
+                self._dense.evaluate(spec, one, other, each, memory_bytes=memory_bytes)
+            except NonFiniteKernelError as error:
+                where, kind = error.context["layer"], error.context["type"]
+                raise overflow(where, kind, (row, column), precision) from None
+        raise overflow("result", "result", (row, column), precision)
 
 
 def _own_bytes(program: Program, item_shape: Sequence[int]) -> int:

@@ -144,7 +144,7 @@ def record_mean(s, at, count, q, n, i, to, lanes):
     total, zero, one = fill(s, 0.0), fill(s, 0.0), fill(s, 1.0)
     for j in range(count):
         value = load(s, at + j * lanes)
-        total = total + where_less(zero, value, value, zero)
+        total = total + where_less(value, zero, zero, value)
     store(q, to * lanes, total / count)
     value = root(total / count)
     store(n, to * lanes, value)

@@ -54,19 +54,24 @@ def aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
 def in_lanes(numbers: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
     """Return (k, lanes) of (lanes, k) numbers, flat and aligned."""
     turned = aligned(numbers.shape[::-1], dtype)
-    turned[...] = numbers.T
+    with np.errstate(over="ignore"):  # what overflows here is found in the result
+        turned[...] = numbers.T
     return turned.ravel()
 
 
 def roots_of(variances: NDArray[Any], dtype: np.dtype[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return roots of (n, V) variances, and their inverses: 0 where a variance is 0."""
+    """Return roots of (n, V) variances, and their inverses: 0 where a variance is 0.
+
+    Where a variance is beyond the dtype the inverse is NaN, so that a cosine is not taken for 0.
+    """
     if not variances.shape[1]:
         # Compiled code points at something even where there is nothing.
         variances = np.zeros((len(variances), 1))
-    norms = np.sqrt(variances.astype(dtype))
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", over="ignore"):
+        norms = np.sqrt(variances.astype(dtype))
         inverses = 1 / norms
     inverses[norms == 0] = 0
+    inverses[np.isinf(norms)] = np.nan
     return norms, inverses
 
 
@@ -163,9 +168,10 @@ def my_side(
     """Return values, norms, inverses and both with the factors of ops done along, row by row."""
     norms, inverses = roots_of(items.variances[rows], dtype)
     gains = program.gains.astype(dtype)
-    values = np.ascontiguousarray(items.values[rows].reshape(len(norms), -1), dtype)
-    if program.channel_scale != 1:
-        values = values * dtype.type(program.channel_scale)
+    with np.errstate(over="ignore"):  # what overflows here is found in the result
+        values = np.ascontiguousarray(items.values[rows].reshape(len(norms), -1), dtype)
+        if program.channel_scale != 1:
+            values = values * dtype.type(program.channel_scale)
     return values, norms, inverses, norms * gains[0], inverses * gains[1]
 
 
