@@ -286,6 +286,16 @@ def _record_variances(
     return [part.reshape(len(items), -1) for part in recorded]
 
 
+def _in_dtype(variances: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return variances in another dtype, NaN where they are beyond it: a cosine would be 0."""
+    if variances.dtype == dtype:
+        return variances
+    with np.errstate(over="ignore"):
+        found = variances.astype(dtype)
+    found[np.isinf(found)] = np.nan
+    return found
+
+
 def _walk(task: _Task, tile: Tile, *, watch: bool = False) -> State:
     """Take one tile of pairs through the layers."""
     spec, dtype = task.spec, working_dtype(task.precision)
@@ -297,8 +307,8 @@ def _walk(task: _Task, tile: Tile, *, watch: bool = False) -> State:
     same = np.equal.outer(task.row_labels[rows], task.column_labels[columns])
     left, right = np.nonzero(same)
     known = Variances.known(
-        task.rows.variances[rows].astype(dtype, copy=False),
-        task.columns.variances[columns].astype(dtype, copy=False),
+        _in_dtype(task.rows.variances[rows], dtype),
+        _in_dtype(task.columns.variances[columns], dtype),
         [place.positions for place in task.places],
         (left, right),
     )
