@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from gramserve.arrays import keep_freed_memory
 from gramserve.errors import MemoryBudgetError, NonFiniteKernelError
-from gramserve.kernels.inputs import input_scale, input_vectors
+from gramserve.kernels.inputs import input_scale, input_vectors, input_width, is_plain
 from gramserve.kernels.items import Items, label_items
 from gramserve.kernels.precision import overflow, result_dtype, working_dtype
 from gramserve.kernels.recursion import Recursion, State, input_covariance
@@ -103,10 +103,14 @@ class ReferenceEngine:
         states = _STATES_AT_ONCE + 4 * cost.branch_depth
         if any(isinstance(layer, _LONG_DUALS) for layer in all_layers(spec.layers)):
             states += _MORE_STATES
-        entries = states * cost.largest_entries + 2 * prod(item_shape)
-        return entries * working_dtype(precision).itemsize + _series_bytes(
-            spec.layers, input_positions(spec, item_shape)
-        )
+        number = working_dtype(precision).itemsize
+        vector = prod(item_shape[:-1]) * input_width(spec, item_shape)
+        items = 2 * vector * number
+        if not is_plain(spec):
+            # Made in float64: the items, weighted, next to a constant.
+            items += 2 * 8 * (prod(item_shape) + 2 * vector)
+        series = _series_bytes(spec.layers, input_positions(spec, item_shape))
+        return states * cost.largest_entries * number + items + series
 
     def variance_length(self, spec: KernelSpec, item_shape: Sequence[int]) -> int:
         """Return how many variances an item has: all layers' ``q``, in the layers' order."""

@@ -1,7 +1,7 @@
 """The CPU engine's side of the engine protocol."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from math import prod
 from typing import Any
@@ -24,7 +24,7 @@ from gramserve.kernels.cpu.run import (
 from gramserve.kernels.cpu.self_pairs import record_variances
 from gramserve.kernels.cpu.tables import Program
 from gramserve.kernels.cpu.warm import compile_all
-from gramserve.kernels.inputs import input_vectors, is_plain
+from gramserve.kernels.inputs import input_vectors, input_width, is_plain
 from gramserve.kernels.items import Items, label_items
 from gramserve.kernels.precision import overflow, result_dtype, working_dtype
 from gramserve.kernels.reference import ReferenceEngine
@@ -67,10 +67,10 @@ class CpuEngine:
         ntk = "ntk" in spec.kernels
         rooms = 1 + (early != late)
         planes = rooms * sum(program.room(ntk=ntk)) * VECTOR_BYTES
-        numbers = prod(shape) + 5 * int(program.gains.shape[1])
+        numbers = _input_numbers(spec, shape) + 5 * int(program.gains.shape[1])
         sides = numbers * (2 * VECTOR_BYTES + rows_at_once(program, early) * early.itemsize)
         sides *= rooms + (early != late)  # twice as long in float64
-        own = _own_bytes(_program(spec, shape, for_variances=True), shape)
+        own = _own_bytes(spec, _program(spec, shape, for_variances=True), shape)
         return max(planes + sides, own)
 
     def variance_length(self, spec: KernelSpec, item_shape: Sequence[int]) -> int:
@@ -118,15 +118,13 @@ class CpuEngine:
         infer_shapes(spec, item_shape)
         program = _program(spec, item_shape, for_variances=True)
         length = self.variance_length(spec, item_shape)
-        needed = _own_bytes(program, item_shape)
+        needed = _own_bytes(spec, program, item_shape)
         if needed > memory_bytes:
             return self._dense.variances(spec, values, precision, memory_bytes=memory_bytes)
         threads = max(1, min(threads, memory_bytes // needed))
         found = np.empty((len(values), length))
         if length:
-            if not is_plain(spec):
-                values = input_vectors(spec, values, np.float64)
-            record_variances(program, values, found, threads)
+            record_variances(spec, program, values, found, threads)
         with np.errstate(over="ignore"):  # what overflows here is found below
             found = found.astype(working_dtype(precision))
         places = variance_places(spec.layers, input_positions(spec, item_shape))
@@ -177,16 +175,10 @@ class CpuEngine:
             return self._dense.evaluate(spec, rows, columns, precision, memory_bytes=memory_bytes)
         early, late = _dtypes(precision, program)
         labels = label_items(rows, columns)
-        if not is_plain(spec):
-            same = rows is columns
-            rows = replace(rows, values=input_vectors(spec, rows.values, late))
-            columns = (
-                rows if same else replace(columns, values=input_vectors(spec, columns.values, late))
-            )
         has_tangent = "ntk" in spec.kernels
         filled = -(-len(columns) // lanes_of(early)) * lanes_of(early)
         block = Block(
-            program, rows, columns, *labels, early, late, has_tangent,
+            spec, program, rows, columns, *labels, early, late, has_tangent,
             aligned((2 if has_tangent else 1, len(rows), filled), late),
         )  # fmt: skip
         first_variance = 0
@@ -195,9 +187,9 @@ class CpuEngine:
             first_variance = _variances_before_tail(spec, item_shape)
         else:
             with np.errstate(all="ignore"):  # what overflows here is found below
-                left = rows.values.astype(late, copy=False)
+                left = input_vectors(spec, rows.values, late)
                 # Of an array with itself NumPy computes half a product.
-                right = left if rows is columns else columns.values.astype(late, copy=False)
+                right = left if rows is columns else input_vectors(spec, columns.values, late)
                 product = left @ right.T
                 if program.channel_scale != 1:
                     product *= late.type(program.channel_scale)
@@ -244,9 +236,15 @@ class CpuEngine:
         raise overflow("result", "result", (row, column), precision)
 
 
-def _own_bytes(program: Program, item_shape: Sequence[int]) -> int:
+def _input_numbers(spec: KernelSpec, item_shape: Sequence[int]) -> int:
+    """Return the numbers of an item's vectors; more where they are made in float64 first."""
+    numbers = prod(item_shape[:-1]) * input_width(spec, item_shape)
+    return numbers if is_plain(spec) else 3 * numbers + 2 * prod(item_shape)
+
+
+def _own_bytes(spec: KernelSpec, program: Program, item_shape: Sequence[int]) -> int:
     """Return what one thread needs for variances, in bytes."""
-    numbers = prod(item_shape) + 3 * int(program.gains.shape[1])
+    numbers = _input_numbers(spec, item_shape) + 3 * int(program.gains.shape[1])
     return (sum(program.room(ntk=False)) + numbers) * VECTOR_BYTES
 
 

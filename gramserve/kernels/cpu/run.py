@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gramserve.kernels.cpu.tables import Program
+from gramserve.kernels.inputs import input_vectors
 from gramserve.kernels.items import Items
+from gramserve.spec import KernelSpec
 
 VECTOR_BYTES = 64
 
@@ -163,24 +165,26 @@ class Room:
 
 
 def my_side(
-    program: Program, items: Items, rows: slice, dtype: np.dtype[Any]
+    spec: KernelSpec, program: Program, items: Items, rows: slice, dtype: np.dtype[Any]
 ) -> tuple[NDArray[Any], ...]:
     """Return values, norms, inverses and both with the factors of ops done along, row by row."""
     norms, inverses = roots_of(items.variances[rows], dtype)
     gains = program.gains.astype(dtype)
     with np.errstate(over="ignore"):  # what overflows here is found in the result
-        values = np.ascontiguousarray(items.values[rows].reshape(len(norms), -1), dtype)
+        values = input_vectors(spec, items.values[rows], dtype).reshape(len(norms), -1)
+        values = np.ascontiguousarray(values)
         if program.channel_scale != 1:
             values = values * dtype.type(program.channel_scale)
     return values, norms, inverses, norms * gains[0], inverses * gains[1]
 
 
 def your_side(
-    items: Items, group: NDArray[np.intp], dtype: np.dtype[Any]
+    spec: KernelSpec, items: Items, group: NDArray[np.intp], dtype: np.dtype[Any]
 ) -> tuple[NDArray[Any], ...]:
     """Return values, norms and inverses of a group, one lane an item."""
     norms, inverses = roots_of(items.variances[group], dtype)
-    values = items.values[group].reshape(len(group), -1)
+    with np.errstate(over="ignore"):  # what overflows here is found in the result
+        values = input_vectors(spec, items.values[group], dtype).reshape(len(group), -1)
     return tuple(in_lanes(part, dtype) for part in (values, norms, inverses))
 
 
@@ -194,6 +198,7 @@ def rows_at_once(program: Program, dtype: np.dtype[Any]) -> int:
 class Block:
     """One block: what all threads read, and where they write."""
 
+    spec: KernelSpec
     program: Program
     rows: Items
     columns: Items
@@ -293,7 +298,7 @@ class _Worker:
         group = np.minimum(np.arange(start, start + early.lanes), len(block.columns) - 1)
         labels = block.row_labels[rows], block.column_labels[group]
         marks = np.equal.outer(*labels).astype(early.dtype)
-        yours = your_side(block.columns, group, early.dtype)
+        yours = your_side(block.spec, block.columns, group, early.dtype)
         last = len(block.program.stages)
         out = (np.zeros_like(marks), np.zeros_like(marks))
         if late is None:
@@ -305,7 +310,7 @@ class _Worker:
         sides = [
             (
                 slice(part, part + late.lanes),
-                your_side(block.columns, group[part:][: late.lanes], late.dtype),
+                your_side(block.spec, block.columns, group[part:][: late.lanes], late.dtype),
             )
             for part in range(0, early.lanes, late.lanes)
         ]
@@ -329,9 +334,9 @@ class _Worker:
         known = self._rows
         if known is not None and known.start == rows.start and known.stop >= rows.stop:
             return
-        program, items = self._block.program, self._block.rows
+        spec, program, items = self._block.spec, self._block.program, self._block.rows
         rooms = [self._early] if self._late is None else [self._early, self._late]
-        self._mine = [my_side(program, items, rows, room.dtype) for room in rooms]
+        self._mine = [my_side(spec, program, items, rows, room.dtype) for room in rooms]
         self._rows = rows
 
 

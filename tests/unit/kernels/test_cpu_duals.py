@@ -42,7 +42,7 @@ def run(layer, covariances, roots, dtype):
         Items(np.zeros((len(n), 1)), (n.astype(dtype) ** 2)[:, None][:, :count], label)
         for n, label in zip(roots, labels, strict=True)
     )
-    block = Block(program, rows, columns, *labels, dtype, dtype, True, values)
+    block = Block(spec, program, rows, columns, *labels, dtype, dtype, True, values)
     evaluate_tail(block, 0, has_tangent=True)
     return values[..., :width]
 
