@@ -151,18 +151,16 @@ def test_a_block_task_keeps_to_its_plan(tmp_path, name, precision, diagonal):
 
 def test_vectors_of_grey_bytes_are_not_made_for_whole_panels(tmp_path):
     """A constant next to one channel of bytes: sixteen times the items' size in float64."""
-    kernel = {"input": {"bias_variance": 0.3}, "layers": [CONV, RELU, {"type": "flatten"}]}
+    kernel = {"input": {"bias_variance": 0.3}, "layers": [CONV, {"type": "flatten"}]}
     x = np.random.default_rng(0).integers(0, 255, size=(600, 24, 24, 1)).astype(np.uint8)
     work = make_work(tmp_path, x, kernel=kernel, block_size=300)
     spec = work.recipe.spec
     promised = plan_of(spec, x, None, block_size=300, precision="float32").cost.peak_worker_bytes
     place = work.places[0]
-    missing = tuple(segment for _, segment in work.missing_variances())
-    _load.cache_clear()
-    compute_variances(VarianceTask(work.recipe, place, 0, missing))
     _load.cache_clear()
     task = BlockTask(work.recipe, place, place, work.grid, work.grams, ((0, 1),))
     results = []
     used = peak_bytes(lambda: results.extend(compute_blocks(task)))
     assert [result.failure for result in results] == [None]
-    assert used <= promised
+    # What was made for both panels at once would be more than the promise.
+    assert used <= promised / 2
