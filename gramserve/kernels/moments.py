@@ -6,7 +6,6 @@ from typing import Any
 
 from gramserve.arrays import Array, namespace_of
 
-
 _SMALL = 1e-140
 """Squares of what lies between this and its inverse are normal numbers of float64."""
 

@@ -92,6 +92,8 @@ def test_so_does_every_network(engine, network, seed, precision):
     near = NEAR[precision] ** (1, 0.5, 0.25)[slopes]
     try:
         check(engine, spec, x, precision, near)
-    except NonFiniteKernelError as error:
-        assert precision != "float64"  # noqa: PT017 - in float32 a polynomial may overflow
-        assert "float64" in error.message
+    except NonFiniteKernelError:
+        if precision == "float64":
+            raise
+        # In float32 a polynomial may overflow: no such example.
+        assume(False)

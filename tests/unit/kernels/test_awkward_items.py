@@ -21,7 +21,7 @@ CHAOTIC = {"erf", "sigmoid_like", "sin", "cos", "rbf", "gaussian", "gabor"}
 
 
 def network(name, activation, *, steep):
-    """A network with an activation; behind a steep one no other that would take its errors' root."""
+    """A network with an activation; behind a steep one no other, which would take errors' root."""
     after = [] if steep else [RELU]
     match name:
         case "pooled":

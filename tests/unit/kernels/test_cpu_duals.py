@@ -81,8 +81,8 @@ def test_duals_are_exact_to_rounding(activation, dtype, nngp, ntk):
     with np.errstate(under="ignore"):
         wanted = evaluate_dual(layer, moments, slope=True)
     away = np.tile(AWAY, len(covariances))
-    for kernel, values, exact in zip(("nngp", "ntk"), found, wanted, strict=True):
-        exact = np.broadcast_to(exact, values.shape)
+    for kernel, values, dual in zip(("nngp", "ntk"), found, wanted, strict=True):
+        exact = np.broadcast_to(dual, values.shape)
         error = np.abs(values - exact)
         if kernel == "ntk" or activation in STEPS:
             error, limit = error[:, away], ntk
