@@ -6,6 +6,9 @@ from typing import Any
 
 from gramserve.arrays import Array, namespace_of
 
+_SMALL = 1e-140
+"""Squares of what lies between this and its inverse are normal numbers of float64."""
+
 
 @dataclass(frozen=True)
 class Moments:
@@ -29,14 +32,27 @@ class Moments:
         """``n = sqrt(q q')``, of the shape of ``S``."""
         xp = namespace_of(self.covariance)
         rows, columns = self.row_variance, self.column_variance
-        if self.covariance.dtype.itemsize >= 8:
+        if self._multiplies_safely:
             # One rounding less, and exact where both are equal: angles near 0 and pi need it.
             root = rows * columns
             xp.sqrt(root, out=root)
         else:
-            # float32 would overflow in the product for items beyond 1e9.
             root = xp.sqrt(rows) * xp.sqrt(columns)
         return xp.broadcast_to(root, self.covariance.shape)
+
+    @cached_property
+    def _multiplies_safely(self) -> bool:
+        """Whether products of variances stay far from both ends of the dtype.
+
+        In float32 they would not for items beyond 1e9, in float64 for polynomials of large ones.
+        """
+        if self.covariance.dtype.itemsize < 8 or not self.covariance.size:
+            return False
+        sides = (self.row_variance, self.column_variance)
+        if max(side.max() for side in sides) > 1 / _SMALL:
+            return False
+        xp = namespace_of(self.covariance)
+        return all(bool(xp.all((side == 0) | (side > _SMALL))) for side in sides)
 
     @cached_property
     def has_zeros(self) -> bool:
@@ -44,9 +60,7 @@ class Moments:
         xp = namespace_of(self.covariance)
         if not self.covariance.size:
             return False
-        rows, columns = self.row_variance.min(), self.column_variance.min()
-        if self.covariance.dtype.itemsize < 8:
-            rows, columns = xp.sqrt(rows), xp.sqrt(columns)
+        rows, columns = xp.sqrt(self.row_variance.min()), xp.sqrt(self.column_variance.min())
         return not bool(rows * columns > 0)
 
     def over_norm(self, array: Array) -> Array:

@@ -174,6 +174,7 @@ class Recursion:
         return _linear(layer, state)
 
     def _activation(self, layer: layers.Layer, state: State) -> State:
+        _spoil_infinities(state.covariance)
         if averages_variances(layer):
             moments = self._variances.mean_moments(state.covariance, state.positions)
         elif uses_variances(layer):
@@ -273,6 +274,14 @@ def _add(first: State, second: State) -> State:
     elif second.tangent is not None:
         tangent += second.tangent
     return State(covariance, tangent, first.positions, first.is_diagonal)
+
+
+def _spoil_infinities(covariance: Array) -> None:
+    """Turn infinite entries into NaN: a bounded dual would make them look finite again."""
+    xp = namespace_of(covariance)
+    # A sum costs one pass and no memory; whether it overflowed itself is seen next.
+    if not xp.isfinite(covariance.sum()):
+        covariance[xp.isinf(covariance)] = xp.nan
 
 
 def _require_finite(state: State, where: str, kind: str) -> None:

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from gramserve.arrays import keep_freed_memory
 from gramserve.errors import MemoryBudgetError, NonFiniteKernelError
-from gramserve.kernels.inputs import input_scale, input_vectors
+from gramserve.kernels.inputs import input_scale, input_vectors, input_width, is_plain
 from gramserve.kernels.items import Items, label_items
-from gramserve.kernels.precision import remedy, result_dtype, working_dtype
+from gramserve.kernels.precision import overflow, result_dtype, working_dtype
 from gramserve.kernels.recursion import Recursion, State, input_covariance
 from gramserve.kernels.tiles import Tile, cut_tiles
 from gramserve.kernels.variances import (
@@ -35,7 +35,7 @@ from gramserve.kernels.variances import (
     spec_variance_places,
     split_for_variances,
 )
-from gramserve.spec import KernelSpec, OutputName, Precision, infer_shapes, input_positions, layers
+from gramserve.spec import KernelSpec, OutputName, Precision, infer_shapes, layers
 from gramserve.spec.shapes import Positions, positions_of
 from gramserve.stages import count_operations
 
@@ -105,10 +105,14 @@ class ReferenceEngine:
             states += _MORE_STATES
         if spec.readouts:
             states += 2
-        entries = states * cost.largest_entries + 2 * prod(item_shape)
-        return entries * working_dtype(precision).itemsize + _series_bytes(
-            spec.layers, input_positions(spec, item_shape)
-        )
+        number = working_dtype(precision).itemsize
+        vector = prod(item_shape[:-1]) * input_width(spec, item_shape)
+        items = 2 * vector * number
+        if not is_plain(spec):
+            # Made in float64: the items, weighted, next to a constant.
+            items += 2 * 8 * (prod(item_shape) + 2 * vector)
+        series = _series_bytes(spec, item_shape)
+        return states * cost.largest_entries * number + items + series
 
     def variance_length(self, spec: KernelSpec, item_shape: Sequence[int]) -> int:
         """Return how many variances an item has: all layers' ``q``, in the layers' order."""
@@ -234,7 +238,7 @@ class ReferenceEngine:
                 with np.errstate(over="ignore"):  # what overflows here is reported below
                     part[...] = 0 if values is None else values
                 if not np.isfinite(part).all() or not np.isfinite(state.covariance).all():
-                    _blame(task, tile)
+                    _blame(task, tile, part)
                 if symmetric:
                     if tile[0] == tile[1]:
                         part[...] = np.triu(part) + np.triu(part, 1).T
@@ -258,15 +262,23 @@ class ReferenceEngine:
         return max(1, min(memory_bytes // needed, _CACHED_BYTES // state))
 
 
-def _series_bytes(network: Sequence[layers.Layer], positions: Positions) -> int:
+def _series_bytes(spec: KernelSpec, item_shape: Sequence[int]) -> int:
     """Return what the series of numeric activations need besides states, in bytes."""
+    shapes = [shape.positions for shape in infer_shapes(spec, item_shape)]
+    needed = _network_series_bytes(spec.layers, shapes[0])
+    for readout in spec.readouts:
+        needed = max(needed, _network_series_bytes(readout.layers, shapes[readout.after]))
+    return needed
+
+
+def _network_series_bytes(network: Sequence[layers.Layer], positions: Positions) -> int:
     needed = 0
     for layer in network:
         if isinstance(layer, layers.Numeric):
             # Coefficients of both sides and what they are sorted out of; function values.
             needed = max(needed, 64 * layer.degree * prod(positions) + _QUADRATURE_BYTES)
         for branch in branches_of(layer):
-            needed = max(needed, _series_bytes(branch, positions))
+            needed = max(needed, _network_series_bytes(branch, positions))
         positions = positions_of(layer, positions)
     return needed
 
@@ -294,18 +306,29 @@ def _record_variances(
     return [part.reshape(len(items), -1) for part in recorded]
 
 
+def _in_dtype(variances: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return variances in another dtype, NaN where they are beyond it: a cosine would be 0."""
+    if variances.dtype == dtype:
+        return variances
+    with np.errstate(over="ignore"):
+        found = variances.astype(dtype)
+    found[np.isinf(found)] = np.nan
+    return found
+
+
 def _walk(task: _Task, tile: Tile, *, watch: bool = False) -> dict[str, State]:
     """Take one tile of pairs through the layers."""
     spec, dtype = task.spec, working_dtype(task.precision)
     rows, columns = tile
     item_shape = task.rows.values.shape[1:]
-    mine = input_vectors(spec, task.rows.values[rows], dtype)
-    yours = input_vectors(spec, task.columns.values[columns], dtype)
+    with np.errstate(over="ignore"):  # the caller looks for what is not finite
+        mine = input_vectors(spec, task.rows.values[rows], dtype)
+        yours = input_vectors(spec, task.columns.values[columns], dtype)
     same = np.equal.outer(task.row_labels[rows], task.column_labels[columns])
     left, right = np.nonzero(same)
     known = Variances.known(
-        task.rows.variances[rows].astype(dtype, copy=False),
-        task.columns.variances[columns].astype(dtype, copy=False),
+        _in_dtype(task.rows.variances[rows], dtype),
+        _in_dtype(task.columns.variances[columns], dtype),
         [place.positions for place in task.places],
         (left, right),
     )
@@ -315,23 +338,15 @@ def _walk(task: _Task, tile: Tile, *, watch: bool = False) -> dict[str, State]:
         return recursion.run_spec(spec, State(covariance, None, item_shape[:-1]))
 
 
-def _blame(task: _Task, tile: Tile) -> None:
-    """Walk a tile again, looking for the layer and the pair that went wrong."""
-    offset = [tile[0].start, tile[1].start]
+def _blame(task: _Task, tile: Tile, values: NDArray[Any]) -> None:
+    """Walk a tile again, looking for the layer and the pair that made these values."""
+    first, start = tile[0].start, tile[1].start
     try:
         _walk(task, tile, watch=True)
     except NonFiniteKernelError as error:
-        pair = [a + b for a, b in zip(error.context["pair"], offset, strict=True)]
+        row, column = error.context["pair"]
         where, kind = error.context["layer"], error.context["type"]
-        raise NonFiniteKernelError(
-            f"{where} ({kind}) gives NaN or infinity, first for row {pair[0]} and column {pair[1]} "
-            f"of the block, in {task.precision}: {remedy(task.precision)}",
-            **error.context | {"pair": pair},
-        ) from None
-    raise NonFiniteKernelError(
-        f"the result overflows {result_dtype(task.precision)} in block rows {tile[0].start} to "
-        f"{tile[0].stop}: use precision float64 or scale the items down",
-        layer="result",
-        type="result",
-        pair=offset,
-    )
+        pair = (first + row, start + column)
+        raise overflow(where, kind, pair, task.precision) from None
+    row, column = np.argwhere(~np.isfinite(values))[0]
+    raise overflow("result", "result", (first + int(row), start + int(column)), task.precision)

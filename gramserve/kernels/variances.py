@@ -187,7 +187,7 @@ def check_variances(
             item = start + int(np.argmin(finite))
             raise NonFiniteKernelError(
                 f"{place.layer} ({place.type}) is given a variance of NaN or infinity, first for "
-                f"item {item}, in {precision}: {remedy(precision)}",
+                f"item {item}, in {precision}: {remedy(precision, place.type)}",
                 layer=place.layer,
                 type=place.type,
                 pair=[item, item],

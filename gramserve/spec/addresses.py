@@ -4,7 +4,7 @@ from gramserve.spec.canonical import digest_of
 from gramserve.spec.network import FORMAT, KernelSpec, Precision
 from gramserve.spec.preprocessing import PreprocessingRecipe
 
-KERNEL_CODE_VERSION = 1
+KERNEL_CODE_VERSION = 2
 """Raised when a change makes engines return different numbers for the same spec."""
 
 PREPROCESSING_CODE_VERSION = 1

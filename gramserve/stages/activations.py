@@ -10,7 +10,7 @@ DUAL_OPERATIONS: dict[type[layers.LayerModel], int] = {
     layers.LeakyRelu: _COSINE + 6,
     layers.AbRelu: _COSINE + 6,
     layers.Abs: _COSINE + 6,
-    layers.ArcCosine: _COSINE + 10,
+    layers.ArcCosine: _COSINE + 6,
     layers.Erf: 8,
     layers.SigmoidLike: 8,
     layers.Gelu: _COSINE + 20,
@@ -22,8 +22,8 @@ DUAL_OPERATIONS: dict[type[layers.LayerModel], int] = {
     layers.Exp: 5,
     layers.Gaussian: 8,
     layers.Gabor: 20,
-    layers.Monomial: 16,
-    layers.Polynomial: 32,
+    layers.Monomial: 4,
+    layers.Polynomial: 4,
     layers.Hermite: 4,
     layers.Identity: 0,
     layers.ExpNormalized: 8,
@@ -33,7 +33,75 @@ DUAL_OPERATIONS: dict[type[layers.LayerModel], int] = {
     layers.LayerNorm: 3,
     layers.Center: 4,
 }
-"""Operations an entry of the NNGP dual of every activation."""
+"""Operations an entry of the NNGP dual of every activation; those of a series, of one power."""
+
+_PLANE_OPERATIONS: dict[type[layers.LayerModel], int] = {
+    layers.LeakyRelu: 33,
+    layers.AbRelu: 33,
+    layers.Abs: 35,
+    layers.Erf: 85,
+    layers.SigmoidLike: 85,
+    layers.Gelu: 120,
+    layers.Sign: 30,
+    layers.Step: 28,
+    layers.Sin: 60,
+    layers.Cos: 60,
+    layers.Rbf: 27,
+    layers.Exp: 29,
+    layers.Gaussian: 42,
+    layers.Gabor: 98,
+    layers.Power: 18,
+    layers.Square: 8,
+    layers.LayerNorm: 34,
+}
+"""The same on offset planes, measured, where it differs: polynomials in place of elementary
+functions, and no convolution that is done in the same pass."""
+
+_PLANE_ANGLES = 29
+"""Of the arc-cosine kernel of order 0."""
+
+_PLANE_POWERS_OF_ANGLES = 150
+"""Of those of orders above 1, whatever the order."""
+
+
+def dual_operations(layer: layers.LayerModel, *, on_planes: bool = False) -> int:
+    """Return the operations an entry of an activation's NNGP dual.
+
+    Parameters
+    ----------
+    layer : LayerModel
+        An activation that is no quadrature.
+    on_planes : bool
+        Whether it is taken in vectors on offset planes.
+
+    Returns
+    -------
+    int
+        Operations; for series and arc-cosine kernels they depend on the degree or the order.
+
+    Examples
+    --------
+    >>> dual_operations(layers.Relu()), dual_operations(layers.Monomial(degree=3))
+    (13, 16)
+    """
+    plain = DUAL_OPERATIONS[type(layer)]
+    match layer:
+        case layers.Monomial() | layers.Hermite() | layers.Polynomial():
+            degree = (
+                len(layer.coefficients) - 1
+                if isinstance(layer, layers.Polynomial)
+                else layer.degree
+            )
+            # In vectors the weights of the powers are polynomials of every entry's variances.
+            weights = (degree + 1) * (degree + 4) // 2
+            return 65 + 5 * weights // 2 if on_planes else plain * (degree + 1)
+        case layers.ArcCosine() if layer.order == 0:
+            return _PLANE_ANGLES if on_planes else DUAL_OPERATIONS[layers.Step]
+        case layers.ArcCosine() if layer.order == 1:
+            return DUAL_OPERATIONS[layers.Relu]
+        case layers.ArcCosine():
+            return _PLANE_POWERS_OF_ANGLES if on_planes else plain + 4 * layer.order
+    return _PLANE_OPERATIONS.get(type(layer), plain) if on_planes else plain
 
 
 def uses_variances(layer: layers.LayerModel) -> bool:

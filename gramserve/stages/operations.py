@@ -11,7 +11,7 @@ from math import ceil, prod
 
 from gramserve.spec import KernelSpec, infer_shapes, layers
 from gramserve.spec.shapes import Positions, positions_of
-from gramserve.stages.activations import DUAL_OPERATIONS, variance_count
+from gramserve.stages.activations import DUAL_OPERATIONS, dual_operations, variance_count
 from gramserve.stages.cone import cut_stages
 from gramserve.stages.finite_cost import count_finite
 from gramserve.stages.stage import Fork, Pool, Stage, Step, plane_entries
@@ -90,7 +90,7 @@ def _layer_operations(
         case layers.Numeric():
             each = inputs * layer.degree * 3
         case _:
-            return inputs * (DUAL_OPERATIONS[type(layer)] + _SLOPE * (states - 1))
+            return inputs * (dual_operations(layer) + _SLOPE * (states - 1))
     return each * states
 
 
@@ -275,9 +275,12 @@ def _count_steps(
 
 
 def _on_planes(step: Step, planes: Sequence[tuple[int, int]], states: int) -> PlaneWork:
+    entries, rows = _entries(step.after, planes), states * _rows(step.after, planes)
+    if type(step.layer) in DUAL_OPERATIONS:
+        each = dual_operations(step.layer, on_planes=True) + _SLOPE * (states - 1)
+        return PlaneWork(dual=each * entries, rows=rows)
     dense = _layer_operations(step.layer, step.before, step.after, states)
-    share = dense * _entries(step.after, planes) // prod(step.after) ** 2
-    rows = states * _rows(step.after, planes)
+    share = dense * entries // prod(step.after) ** 2
     if isinstance(step.layer, layers.Conv | layers.ConvLocal | layers.Dense):
         return PlaneWork(affine=share, rows=rows)
     return PlaneWork(dual=share, rows=rows)

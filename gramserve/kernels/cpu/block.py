@@ -25,6 +25,7 @@ from gramserve.kernels.cpu.run import (
 )
 from gramserve.kernels.cpu.tables import Program
 from gramserve.kernels.items import Items
+from gramserve.spec import KernelSpec
 
 _FEWEST_ROWS = 8
 """Items that are taken through in one call, at least, where several threads share a block."""
@@ -40,6 +41,7 @@ _TAIL_BYTES = 2**17
 class Block:
     """One block: what all threads read, and where they write."""
 
+    spec: KernelSpec
     program: Program
     rows: Items
     columns: Items
@@ -139,7 +141,9 @@ class _Worker:
         group = np.minimum(np.arange(start, start + early.lanes), len(block.columns) - 1)
         labels = block.row_labels[rows], block.column_labels[group]
         marks = np.equal.outer(*labels).astype(early.dtype)
-        yours = your_side(block.program, block.columns, group, early.dtype, ntk=block.ntk)
+        yours = your_side(
+            block.spec, block.program, block.columns, group, early.dtype, ntk=block.ntk
+        )
         last = len(block.program.stages)
         results = len(block.program.results)
         shape = (len(marks), results * early.lanes)
@@ -156,6 +160,7 @@ class _Worker:
             (
                 slice(part, part + late.lanes),
                 your_side(
+                    block.spec,
                     block.program,
                     block.columns,
                     group[part:][: late.lanes],
@@ -186,10 +191,10 @@ class _Worker:
         known = self._rows
         if known is not None and known.start == rows.start and known.stop >= rows.stop:
             return
-        program, items = self._block.program, self._block.rows
+        spec, program, items = self._block.spec, self._block.program, self._block.rows
         rooms = [self._early] if self._late is None else [self._early, self._late]
         self._mine = [
-            my_side(program, items, rows, room.dtype, ntk=self._block.ntk) for room in rooms
+            my_side(spec, program, items, rows, room.dtype, ntk=self._block.ntk) for room in rooms
         ]
         self._rows = rows
 

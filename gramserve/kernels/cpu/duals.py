@@ -30,12 +30,13 @@ from gramserve.kernels.cpu.lanes import JIT, magnitude, multiply_add, root, spre
 def _orders(c, tiny):
     """Return the arc-cosine kernels of order 1 and 0, normalised to 1 at c = 1."""
     zero = spread(c, 0.0)
-    rest = 1.0 - magnitude(c)
+    whole = 1.0 - magnitude(c)
     # Also where rounding took the cosine beyond 1.
-    rest = where_less(rest, tiny, zero, rest)
+    rest = where_less(whole, tiny, zero, whole)
     w = root(rest)
-    first = multiply_add(rest * w, q_of(rest), where_less(zero, c, c, zero))
-    r = w * r_of(rest)
+    # Polynomials of what was not cut: an infinite cosine stays one, and gives NaN here.
+    first = multiply_add(rest * w, q_of(whole), where_less(zero, c, c, zero))
+    r = w * r_of(whole)
     return first, where_less(c, zero, r, 1.0 - r)
 
 
@@ -106,7 +107,18 @@ def ramp_power(s, n, i, n2, i2, a, b, e, f, tiny, m, floats, place):
 
 
 @njit(**JIT)
-def _triangle(s, n, i, n2, i2, b, tiny):
+def _gap(s, n, n2):
+    """Return ``n n' - S``, at least 0, rounded once; NaN where ``S`` is not finite.
+
+    Also 0 where ``S`` is ``n n'`` as that is rounded: an item compared with itself.
+    """
+    product = n * n2
+    gap = multiply_add(n, n2, spread(s, 0.0) - s)
+    return where_less(s, product, gap, s * 0.0)
+
+
+@njit(**JIT)
+def _triangle(s, n, i, n2, i2, b):
     """Return the legs ``b S`` and ``leg`` of the triangle that bells and error functions share.
 
     ``leg^2 = (1 + b q)(1 + b q') - (b S)^2 = 1 + b (q + q') + (b n sin theta)^2``: no term
@@ -124,7 +136,9 @@ def _triangle(s, n, i, n2, i2, b, tiny):
     """
     one = spread(s, 1.0)
     c = clipped(s * i * i2)
-    size, sine = magnitude(c), _sine_squared(c, tiny)
+    size = magnitude(c)
+    # From the gap, because 1 - |c| has lost too much where variances are large.
+    sine = _gap(magnitude(s), n, n2) * i * i2 * (1.0 + size)
     larger = where_less(n, n2, n2, n)
     larger = where_less(larger, one, one, larger)
     shrink = one / larger
@@ -149,7 +163,7 @@ def _triangle_angle(c, size, cross, square):
 @njit(**JIT)
 def error_function(s, n, i, n2, i2, a, b, e, f, tiny, m, floats, place):
     """Return ``a asin(b S / h) + e`` and ``f / leg``, with ``h^2 = (1 + b q)(1 + b q')``."""
-    c, size, _, shrink, _, _, cross, square, leg = _triangle(s, n, i, n2, i2, b, tiny)
+    c, size, _, shrink, _, _, cross, square, leg = _triangle(s, n, i, n2, i2, b)
     return multiply_add(_triangle_angle(c, size, cross, square), a, e), f * shrink / leg
 
 
@@ -157,14 +171,15 @@ def error_function(s, n, i, n2, i2, a, b, e, f, tiny, m, floats, place):
 def error_unit(s, n, i, n2, i2, a, b, e, f, tiny, m, floats, place):
     """Return the dual of ``z Phi(z)``: the formula is in :mod:`gramserve.kernels.duals.bells`."""
     one = spread(s, 1.0)
-    c, size, sine, shrink, _, _, cross, square, leg = _triangle(s, n, i, n2, i2, one, tiny)
+    c, size, sine, shrink, _, _, cross, square, leg = _triangle(s, n, i, n2, i2, one)
     both = multiply_add(
         _triangle_angle(c, size, cross, square), spread(s, 0.5 / pi), spread(s, 0.25)
     )
     across = n * n2 * root(sine)
     rest = one / multiply_add(n, n, one) + one / multiply_add(n2, n2, one)
     lean, height = c * cross / leg, cross * root(sine) / leg
-    value = multiply_add(across, height, lean * s * rest) * (0.5 / pi)
+    # S times the rest is near 1; times the slope it would leave float32 before.
+    value = multiply_add(across, height, lean * (s * rest)) * (0.5 / pi)
     inverse = shrink / leg
     slope = multiply_add(lean * (0.5 / pi), multiply_add(inverse, inverse, rest), both)
     return multiply_add(s, both, value), slope
@@ -173,7 +188,7 @@ def error_unit(s, n, i, n2, i2, a, b, e, f, tiny, m, floats, place):
 @njit(**JIT)
 def bell(s, n, i, n2, i2, a, b, e, f, tiny, m, floats, place):
     """Return ``a / leg`` and ``f S / leg^3``: ``exp`` of a negative square."""
-    c, _, _, shrink, mine, theirs, _, _, leg = _triangle(s, n, i, n2, i2, b, tiny)
+    c, _, _, shrink, mine, theirs, _, _, leg = _triangle(s, n, i, n2, i2, b)
     inverse = shrink / leg
     # Each factor is at most 1, but for 1 / leg; their product would leave float32 before.
     return inverse * a, (c * mine / leg) * (theirs / leg) * f * inverse
@@ -182,7 +197,7 @@ def bell(s, n, i, n2, i2, a, b, e, f, tiny, m, floats, place):
 @njit(**JIT)
 def rippled_bell(s, n, i, n2, i2, a, b, e, f, tiny, m, floats, place):
     """Return the dual of ``exp(-z^2) sin(z)``: see :mod:`gramserve.kernels.duals.bells`."""
-    c, _, sine, shrink, mine, theirs, cross, square, leg = _triangle(s, n, i, n2, i2, b, tiny)
+    c, _, sine, shrink, mine, theirs, cross, square, leg = _triangle(s, n, i, n2, i2, b)
     inner, outer = mine * mine + theirs * theirs, shrink * shrink
     t = c * (mine / leg) * (theirs / leg)
     height = cross / leg
@@ -196,10 +211,9 @@ def rippled_bell(s, n, i, n2, i2, a, b, e, f, tiny, m, floats, place):
 
 @njit(**JIT)
 def _apart(s, n, n2):
-    """Return ``q + q' - 2 S``, at least 0."""
-    zero = spread(s, 0.0)
-    apart = multiply_add(n, n, multiply_add(n2, n2, s * -2.0))
-    return where_less(zero, apart, apart, zero)
+    """Return ``q + q' - 2 S = (n - n')^2 + 2 (n n' - S)``, at least 0: nothing cancels."""
+    between = n - n2
+    return multiply_add(between, between, 2.0 * _gap(s, n, n2))
 
 
 @njit(**JIT)
@@ -228,7 +242,7 @@ def distance(s, n, i, n2, i2, a, b, e, f, tiny, m, floats, place):
 @njit(**JIT)
 def growth(s, n, i, n2, i2, a, b, e, f, tiny, m, floats, place):
     """Return ``a exp(e (q + q' + 2 S))`` and ``b`` times that: the exponential."""
-    value = bounded_exponential(multiply_add(n, n, multiply_add(n2, n2, s * 2.0)) * e) * a
+    value = bounded_exponential(_apart(spread(s, 0.0) - s, n, n2) * e) * a
     return value, value * b
 
 

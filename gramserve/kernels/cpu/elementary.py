@@ -132,7 +132,10 @@ def arcsine(t, rest):  # type: ignore[no-untyped-def]
 
 
 def exponential(v: Any) -> Any:
-    """Return ``exp(v)`` of ``v`` up to 80; about 1e-38 or 1e-308 where it would be less."""
+    """Return ``exp(v)`` of ``v`` up to 80; about 1e-38 or 1e-308 where it would be less.
+
+    Of what is not finite, negative infinity included, it is NaN.
+    """
     raise NotImplementedError
 
 
@@ -144,11 +147,13 @@ def _choose_exponential(v: Any) -> Any:
 
     def compute(v):  # type: ignore[no-untyped-def]
         least = spread(v, smallest)
+        given = v
         v = where_less(least, v, v, least)
         power = multiply_add(v, spread(v, 1 / log(2)), spread(v, rounder))
         # One multiply-add is exact to k 2e-9 in float32, and k is small where exp is not.
         rest = multiply_add(power - rounder, spread(v, -log(2)), v)
-        return times_power_of_two(_e_of(rest), power)
+        # The product with 0 is NaN where the argument overflowed: no bound may hide that.
+        return multiply_add(given, spread(v, 0.0), times_power_of_two(_e_of(rest), power))
 
     return compute
 
@@ -191,8 +196,8 @@ def hyperbolic(t):  # type: ignore[no-untyped-def]
 
 @njit(**JIT)
 def clipped(c):  # type: ignore[no-untyped-def]
-    """Return ``c`` moved into [-1, 1]."""
+    """Return ``c`` moved into [-1, 1]; NaN where it is not finite."""
     one = spread(c, 1.0)
     size = magnitude(c)
-    size = where_less(one, size, one, size)
+    size = where_less(one, size, multiply_add(size, spread(c, 0.0), one), size)
     return where_less(c, spread(c, 0.0), spread(c, 0.0) - size, size)

@@ -1,7 +1,7 @@
 """The CPU engine's side of the engine protocol."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from math import prod
 from typing import Any
@@ -17,9 +17,9 @@ from gramserve.kernels.cpu.run import VECTOR_BYTES, aligned, lanes_of, rows_at_o
 from gramserve.kernels.cpu.self_pairs import record_variances
 from gramserve.kernels.cpu.tables import Program
 from gramserve.kernels.cpu.warm import compile_all
-from gramserve.kernels.inputs import input_vectors, is_plain
+from gramserve.kernels.inputs import input_vectors, input_width, is_plain
 from gramserve.kernels.items import Items, label_items
-from gramserve.kernels.precision import result_dtype, working_dtype
+from gramserve.kernels.precision import overflow, result_dtype, working_dtype
 from gramserve.kernels.reference import ReferenceEngine
 from gramserve.kernels.variances import check_variances, spec_variance_places
 from gramserve.spec import KernelSpec, OutputName, Precision, infer_shapes
@@ -63,10 +63,11 @@ class CpuEngine:
         ntk = "ntk" in spec.kernels
         rooms = 1 + (early != late)
         planes = rooms * sum(program.room(ntk=ntk)) * VECTOR_BYTES
-        numbers = prod(shape) + 5 * int(program.gains.shape[1]) + program.coefficients
+        numbers = _input_numbers(spec, shape) + 5 * int(program.gains.shape[1])
+        numbers += program.coefficients
         sides = numbers * (2 * VECTOR_BYTES + rows_at_once(program, early) * early.itemsize)
         sides *= rooms + (early != late)  # twice as long in float64
-        own = _own_bytes(_program(spec, shape, for_variances=True), shape)
+        own = _own_bytes(spec, _program(spec, shape, for_variances=True), shape)
         if program.series:
             # Variances are the reference engine's; coefficients are made in float64 and turned.
             own = self._dense.temporary_bytes(spec, shape, "float64")
@@ -118,15 +119,13 @@ class CpuEngine:
         infer_shapes(spec, item_shape)
         program = _program(spec, item_shape, for_variances=True)
         length = self.variance_length(spec, item_shape)
-        needed = _own_bytes(program, item_shape)
+        needed = _own_bytes(spec, program, item_shape)
         if program.series or needed > memory_bytes:
             return self._dense.variances(spec, values, precision, memory_bytes=memory_bytes)
         threads = max(1, min(threads, memory_bytes // needed))
         found = np.empty((len(values), length))
         if length:
-            if not is_plain(spec):
-                values = input_vectors(spec, values, np.float64)
-            record_variances(program, values, found, threads)
+            record_variances(spec, program, values, found, threads)
         with np.errstate(over="ignore"):  # what overflows here is found below
             found = found.astype(working_dtype(precision))
         places = spec_variance_places(spec, item_shape)
@@ -177,16 +176,10 @@ class CpuEngine:
             return self._dense.evaluate(spec, rows, columns, precision, memory_bytes=memory_bytes)
         early, late = _dtypes(precision, program)
         labels = label_items(rows, columns)
-        if not is_plain(spec):
-            same = rows is columns
-            rows = replace(rows, values=input_vectors(spec, rows.values, late))
-            columns = (
-                rows if same else replace(columns, values=input_vectors(spec, columns.values, late))
-            )
         has_tangent = "ntk" in spec.kernels
         filled = -(-len(columns) // lanes_of(early)) * lanes_of(early)
         block = Block(
-            program, rows, columns, *labels, early, late, has_tangent,
+            spec, program, rows, columns, *labels, early, late, has_tangent,
             aligned(
                 (2 if has_tangent else 1, max(1, len(program.results)), len(rows), filled), late
             ),
@@ -196,12 +189,13 @@ class CpuEngine:
             evaluate_block(block, max(1, min(threads, memory_bytes // needed)))
             first_variance = _variances_before_tail(spec, item_shape)
         else:
-            left = rows.values.astype(late, copy=False)
-            # Of an array with itself NumPy computes half a product.
-            right = left if rows is columns else columns.values.astype(late, copy=False)
-            product = left @ right.T
-            if program.channel_scale != 1:
-                product *= late.type(program.channel_scale)
+            with np.errstate(all="ignore"):  # what overflows here is found below
+                left = input_vectors(spec, rows.values, late)
+                # Of an array with itself NumPy computes half a product.
+                right = left if rows is columns else input_vectors(spec, columns.values, late)
+                product = left @ right.T
+                if program.channel_scale != 1:
+                    product *= late.type(program.channel_scale)
             block.values[0, 0, :, : len(columns)] = product
         ends = evaluate_tails(block, first_variance, has_tangent=bool(len(program.stages)))
         result: dict[OutputName, NDArray[Any]] = {}
@@ -214,8 +208,10 @@ class CpuEngine:
                     gram[row + 1 :, row] = gram[row, row + 1 :]
             with np.errstate(over="ignore"):  # what overflows here is found below
                 result[name] = gram.astype(result_dtype(precision))
-            if not np.isfinite(result[name]).all():
-                self._blame(spec, *items, precision, memory_bytes=memory_bytes, gram=result[name])
+            # A tangent kernel may be finite where the covariance that goes with it is not.
+            for found in (result[name], block.values[0, :, : len(columns)]):
+                if not np.isfinite(found).all():
+                    self._blame(spec, *items, precision, memory_bytes=memory_bytes, gram=found)
         return result
 
     def _blame(
@@ -231,25 +227,28 @@ class CpuEngine:
         """Have the reference engine find the layer at which the first bad pair goes wrong."""
         row, column = (int(index) for index in np.argwhere(~np.isfinite(gram))[0])
         one, other = rows[row : row + 1], columns[column : column + 1]
-        try:
-            self._dense.evaluate(spec, one, other, precision, memory_bytes=memory_bytes)
-        except NonFiniteKernelError as error:
-            raise NonFiniteKernelError(
-                f"row {row} and column {column} of the block: {error.message}",
-                **error.context | {"pair": [row, column]},
-            ) from None
-        raise NonFiniteKernelError(
-            f"the value of row {row} and column {column} of the block is NaN or infinite in "
-            f"{precision}: use precision float64 or scale the items down",
-            layer="result",
-            type="result",
-            pair=[row, column],
-        )
+        tries: tuple[Precision, ...] = (precision,)
+        if precision == "mixed":
+            # Of which the reference engine takes nothing in float32.
+            tries = ("mixed", "float32")
+        for each in tries:
+            try:
+                self._dense.evaluate(spec, one, other, each, memory_bytes=memory_bytes)
+            except NonFiniteKernelError as error:
+                where, kind = error.context["layer"], error.context["type"]
+                raise overflow(where, kind, (row, column), precision) from None
+        raise overflow("result", "result", (row, column), precision)
 
 
-def _own_bytes(program: Program, item_shape: Sequence[int]) -> int:
+def _input_numbers(spec: KernelSpec, item_shape: Sequence[int]) -> int:
+    """Return the numbers of an item's vectors; more where they are made in float64 first."""
+    numbers = prod(item_shape[:-1]) * input_width(spec, item_shape)
+    return numbers if is_plain(spec) else 3 * numbers + 2 * prod(item_shape)
+
+
+def _own_bytes(spec: KernelSpec, program: Program, item_shape: Sequence[int]) -> int:
     """Return what one thread needs for variances, in bytes."""
-    numbers = prod(item_shape) + 3 * int(program.gains.shape[1])
+    numbers = _input_numbers(spec, item_shape) + 3 * int(program.gains.shape[1])
     return (sum(program.room(ntk=False)) + numbers) * VECTOR_BYTES
 
 

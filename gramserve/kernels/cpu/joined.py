@@ -49,10 +49,11 @@ def ramp_in_place(
             total = (left + here) + (right + term)
             left, here = here, right
             c = total * take(cosine, mine + j) * load(inverse, theirs + k)
-            rest = one - magnitude(c)
-            rest = where_less(zero, rest, rest, zero)
+            whole = one - magnitude(c)
+            rest = where_less(zero, whole, whole, zero)
             first = where_less(zero, c, c, zero)
-            first = multiply_add(rest * root(rest), q_of(rest), first)
+            # Not of the rest: an infinite sum gives NaN.
+            first = multiply_add(rest * root(rest), q_of(whole), first)
             n = load(norm, theirs + k) * take(gain, mine + j)
             store(s, middle - row + k, first * n)
 
@@ -121,12 +122,12 @@ def _tangent_ramp(has_tangent):
                 total = (left + here) + (right + term)
                 left, here = here, right
                 c = total * take(cosine, mine + j) * load(inverse, theirs + k)
-                rest = one - magnitude(c)
-                rest = where_less(rest, small, zero, rest)
+                whole = one - magnitude(c)
+                rest = where_less(whole, small, zero, whole)
                 w = root(rest)
                 first = where_less(zero, c, c, zero)
-                first = multiply_add(rest * w, q_of(rest), first)
-                angle = w * r_of(rest)
+                first = multiply_add(rest * w, q_of(whole), first)
+                angle = w * r_of(whole)
                 step = where_less(c, zero, angle, one - angle)
                 n = load(norm, theirs + k) * take(gain, mine + j)
                 tangent = total * own

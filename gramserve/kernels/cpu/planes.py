@@ -126,7 +126,10 @@ def mark_plane(
 
 @njit(**JIT)
 def record_plane(s, at, count, q, n, i, to, lanes):
-    """Keep a plane of offset (0, 0) of items with themselves: ``q``, its root and the inverse."""
+    """Keep a plane of offset (0, 0) of items with themselves: ``q``, its root and the inverse.
+
+    Then ``S = n n`` as :func:`mark_plane` has it: duals see that both sides are one.
+    """
     zero, one = fill(s, 0.0), fill(s, 1.0)
     for j in range(count):
         place = (to + j) * lanes
@@ -135,6 +138,7 @@ def record_plane(s, at, count, q, n, i, to, lanes):
         store(q, place, value)
         value = root(value)
         store(n, place, value)
+        store(s, at + j * lanes, value * value)
         store(i, place, where_less(zero, value, one / where_less(zero, value, value, one), zero))
 
 
@@ -144,7 +148,7 @@ def record_mean(s, at, count, q, n, i, to, lanes):
     total, zero, one = fill(s, 0.0), fill(s, 0.0), fill(s, 1.0)
     for j in range(count):
         value = load(s, at + j * lanes)
-        total = total + where_less(zero, value, value, zero)
+        total = total + where_less(value, zero, zero, value)
     store(q, to * lanes, total / count)
     value = root(total / count)
     store(n, to * lanes, value)

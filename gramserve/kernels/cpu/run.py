@@ -8,7 +8,9 @@ from numpy.typing import NDArray
 
 from gramserve.kernels.cpu.tables import Program
 from gramserve.kernels.duals.numeric import hermite_coefficients
+from gramserve.kernels.inputs import input_vectors
 from gramserve.kernels.items import Items
+from gramserve.spec import KernelSpec
 
 VECTOR_BYTES = 64
 
@@ -43,19 +45,24 @@ def aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
 def in_lanes(numbers: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
     """Return (k, lanes) of (lanes, k) numbers, flat and aligned."""
     turned = aligned(numbers.shape[::-1], dtype)
-    turned[...] = numbers.T
+    with np.errstate(over="ignore"):  # what overflows here is found in the result
+        turned[...] = numbers.T
     return turned.ravel()
 
 
 def roots_of(variances: NDArray[Any], dtype: np.dtype[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return roots of (n, V) variances, and their inverses: 0 where a variance is 0."""
+    """Return roots of (n, V) variances, and their inverses: 0 where a variance is 0.
+
+    Where a variance is beyond the dtype the inverse is NaN, so that a cosine is not taken for 0.
+    """
     if not variances.shape[1]:
         # Compiled code points at something even where there is nothing.
         variances = np.zeros((len(variances), 1))
-    norms = np.sqrt(variances.astype(dtype))
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", over="ignore"):
+        norms = np.sqrt(variances.astype(dtype))
         inverses = 1 / norms
     inverses[norms == 0] = 0
+    inverses[np.isinf(norms)] = np.nan
     return norms, inverses
 
 
@@ -198,7 +205,13 @@ def coefficients_of(
 
 
 def my_side(
-    program: Program, items: Items, rows: slice, dtype: np.dtype[Any], *, ntk: bool
+    spec: KernelSpec,
+    program: Program,
+    items: Items,
+    rows: slice,
+    dtype: np.dtype[Any],
+    *,
+    ntk: bool,
 ) -> tuple[NDArray[Any], ...]:
     """Return what is read of items row by row.
 
@@ -206,19 +219,28 @@ def my_side(
     """
     norms, inverses = roots_of(items.variances[rows], dtype)
     gains = program.gains.astype(dtype)
-    values = np.ascontiguousarray(items.values[rows].reshape(len(norms), -1), dtype)
-    if program.channel_scale != 1:
-        values = values * dtype.type(program.channel_scale)
+    with np.errstate(over="ignore"):  # what overflows here is found in the result
+        values = input_vectors(spec, items.values[rows], dtype).reshape(len(norms), -1)
+        values = np.ascontiguousarray(values)
+        if program.channel_scale != 1:
+            values = values * dtype.type(program.channel_scale)
     coefficients = coefficients_of(program, items.variances[rows], dtype, ntk=ntk)
     return values, norms, inverses, norms * gains[0], inverses * gains[1], coefficients
 
 
 def your_side(
-    program: Program, items: Items, group: NDArray[np.intp], dtype: np.dtype[Any], *, ntk: bool
+    spec: KernelSpec,
+    program: Program,
+    items: Items,
+    group: NDArray[np.intp],
+    dtype: np.dtype[Any],
+    *,
+    ntk: bool,
 ) -> tuple[NDArray[Any], ...]:
     """Return values, norms, inverses and coefficients of a group, one lane an item."""
     norms, inverses = roots_of(items.variances[group], dtype)
-    values = items.values[group].reshape(len(group), -1)
+    with np.errstate(over="ignore"):  # what overflows here is found in the result
+        values = input_vectors(spec, items.values[group], dtype).reshape(len(group), -1)
     coefficients = coefficients_of(program, items.variances[group], dtype, ntk=ntk)
     return tuple(in_lanes(part, dtype) for part in (values, norms, inverses, coefficients))
 

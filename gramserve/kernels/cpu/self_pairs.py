@@ -9,12 +9,18 @@ from numpy.typing import NDArray
 
 from gramserve.kernels.cpu.run import Room, aligned, in_lanes, lanes_of
 from gramserve.kernels.cpu.tables import Program
+from gramserve.kernels.inputs import input_vectors
+from gramserve.spec import KernelSpec
 
 _DTYPE = np.dtype(np.float64)
 
 
 def record_variances(
-    program: Program, items: NDArray[Any], found: NDArray[np.float64], threads: int
+    spec: KernelSpec,
+    program: Program,
+    items: NDArray[Any],
+    found: NDArray[np.float64],
+    threads: int,
 ) -> None:
     """Write the variances of items at every layer that needs them, in float64.
 
@@ -23,8 +29,11 @@ def record_variances(
 
     Parameters
     ----------
+    spec : KernelSpec
+        The kernel.
     program : Program
-        Written for variances; without numeric activations, whose coefficients need variances first.
+        Written for variances of it; without numeric activations, whose coefficients need variances
+        first.
     items : ndarray, (n, *item_shape)
         The items.
     found : ndarray of float64, (n, V)
@@ -33,16 +42,18 @@ def record_variances(
         Threads that share the items.
     """
     if threads == 1:
-        _record(program, items, found)
+        _record(spec, program, items, found)
         return
     step = -(-len(items) // threads)
     with ThreadPoolExecutor(threads) as pool:
         parts = [slice(start, start + step) for start in range(0, len(items), step)]
-        for done in [pool.submit(_record, program, items[p], found[p]) for p in parts]:
+        for done in [pool.submit(_record, spec, program, items[p], found[p]) for p in parts]:
             done.result()
 
 
-def _record(program: Program, items: NDArray[Any], found: NDArray[np.float64]) -> None:
+def _record(
+    spec: KernelSpec, program: Program, items: NDArray[Any], found: NDArray[np.float64]
+) -> None:
     length = found.shape[1]
     room = Room(program, _DTYPE, ntk=False)
     lanes = lanes_of(_DTYPE)
@@ -57,21 +68,20 @@ def _record(program: Program, items: NDArray[Any], found: NDArray[np.float64]) -
         program.tail_stage(ops, 1, 1, 0, has_tangent=False)
         for ops in (*itertools.pairwise(program.tail), *(tap.ops for tap in program.taps))
     ]
-    flat = items.reshape(len(items), -1)
     last = len(program.stages)
-    # Without positions a covariance is one number, and its layers are the tail.
-    squares = None if last else np.einsum("nk,nk->n", flat, flat, dtype=_DTYPE)
     for start in range(0, len(items), lanes):
         group = np.minimum(np.arange(start, start + lanes), len(items) - 1)
-        values = in_lanes(flat[group] if last else flat[group, :1], _DTYPE).reshape(1, -1, lanes)
+        flat = input_vectors(spec, items[group], _DTYPE).reshape(lanes, -1)
+        values = in_lanes(flat if last else flat[:, :1], _DTYPE).reshape(1, -1, lanes)
         mine = (values * program.channel_scale, norms, inverses, norms, inverses, no_terms)
         yours = (
             values.reshape(-1), norms.reshape(-1), inverses.reshape(-1), no_terms.reshape(-1),
         )  # fmt: skip
-        if squares is None:
+        if last:
             room.evaluate((0, last), mine, yours, marks, (value, nothing), recorded)
         else:
-            value[0] = squares[group] * program.channel_scale
+            # Without positions a covariance is one number, and its layers are the tail.
+            value[0] = np.einsum("nk,nk->n", flat, flat) * program.channel_scale
 
         def walk(tail: NDArray[np.int64], at: NDArray[Any]) -> None:
             if tail[0, 0] < tail[0, 1]:

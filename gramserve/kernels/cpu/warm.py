@@ -28,14 +28,14 @@ def compile_dtype(name: str) -> None:
     program = write_program(spec, (1, 1, 1), 1)
     room = Room(program, dtype, ntk=False)
     sides = (
-        my_side(program, items, slice(0, 1), dtype, ntk=False),
-        your_side(program, items, np.zeros(room.lanes, np.intp), dtype, ntk=False),
+        my_side(spec, program, items, slice(0, 1), dtype, ntk=False),
+        your_side(spec, program, items, np.zeros(room.lanes, np.intp), dtype, ntk=False),
     )
     out = aligned((2, 1, room.lanes), dtype)
     room.evaluate((0, 1), *sides, aligned((1, room.lanes), dtype), (out[0], out[1]))
     if name == "float64":
         own = write_program(spec, (1, 1, 1), 1, for_variances=True)
-        record_variances(own, items.values, np.empty((1, 1)), 1)
+        record_variances(spec, own, items.values, np.empty((1, 1)), 1)
 
 
 def compile_all() -> None:

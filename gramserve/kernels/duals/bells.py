@@ -94,7 +94,8 @@ def gelu(layer: layers.Gelu, moments: Moments, *, slope: bool) -> Dual:  # noqa:
     lean = covariance / leg
     value = across
     value *= across / leg
-    value += lean * covariance * rest
+    # S times the rest is near 1; times the slope it would leave float32 before.
+    value += lean * (covariance * rest)
     value /= 2 * pi
     value += covariance * both
     if not slope:

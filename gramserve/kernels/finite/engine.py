@@ -326,7 +326,7 @@ def _blame(
     place = "the result" if where == "result" else f"{where} ({kind}) of a finite network"
     raise NonFiniteKernelError(
         f"{place} is NaN or infinite, first for row {pair[0]} and column {pair[1]} of the block, "
-        f"in {precision}: {remedy(precision)}",
+        f"in {precision}: {remedy(precision, kind)}",
         layer=where,
         type=kind,
         pair=pair,

@@ -74,6 +74,10 @@ NETWORKS = {
     "tanh": images_network({"type": "numeric", "function": "tanh", "degree": 150}),
     "local": images_network({"type": "conv_local", "size": 3}, RELU),
     "normalised": images_network({"type": "layer_norm", "axes": "all"}, {"type": "center"}, RELU),
+    "weighted": images_network(RELU) | {
+        "input": {"channel_variances": [0.5, 2.0], "bias_variance": 0.3}
+    },
+    "all channels": images_network(RELU) | {"input": {"channels": "all"}},
     "nested": images_network(residual([residual([{"type": "erf"}], [RELU])])),
 }  # fmt: skip
 

@@ -8,6 +8,7 @@ from gramserve.kernels import ReferenceEngine
 from gramserve.spec import parse_kernel
 from gramserve.spec.layers import LAYER_TYPES
 from gramserve.stages import count_operations, uses_variances
+from gramserve.stages.activations import DUAL_OPERATIONS, dual_operations
 
 
 def count(layers, shape, kernel="nngp"):
@@ -74,3 +75,28 @@ def test_variances_are_those_the_reference_engine_keeps(network):
 def test_layers_of_the_covariance_alone_need_no_variances(name):
     required = {"conv": {"size": 3}}
     assert not uses_variances(LAYER_TYPES[name](**required.get(name, {})))
+
+
+@pytest.mark.parametrize("on_planes", [True, False])
+def test_duals_of_higher_degree_cost_more(on_planes):
+    def cost(kind, **fields):
+        layer = LAYER_TYPES[kind](**fields)
+        assert type(layer) in DUAL_OPERATIONS
+        return dual_operations(layer, on_planes=on_planes)
+
+    degrees = [cost("monomial", degree=degree) for degree in (1, 3, 9)]
+    assert degrees == sorted(set(degrees))
+    assert cost("polynomial", coefficients=[0.0, 1.0]) == cost("monomial", degree=1) == degrees[0]
+    assert cost("hermite", degree=9) == degrees[-1]
+    orders = [cost("arc_cosine", order=order) for order in (0, 2, 5)]
+    assert orders == sorted(orders)
+    assert cost("arc_cosine", order=1) == cost("relu")
+
+
+def test_on_planes_elementary_functions_cost_what_their_polynomials_do():
+    for kind in ("erf", "gelu", "sin", "rbf", "gabor"):
+        layer = LAYER_TYPES[kind]()
+        assert dual_operations(layer, on_planes=True) > 2 * dual_operations(layer)
+    layers = [{"type": "conv", "size": 3}, {"type": "erf"}, {"type": "flatten"}]
+    planes = count(layers, (6, 6, 1)).planes
+    assert planes.dual % dual_operations(LAYER_TYPES["erf"](), on_planes=True) == 0
