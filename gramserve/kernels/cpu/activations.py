@@ -15,6 +15,7 @@ from gramserve.kernels.cpu.tables import (
     POWER,
     RAMP,
     RAMP_POWER,
+    RAMP_SQUARED,
     RIPPLED_BELL,
     SERIES,
     SQUARE,
@@ -162,8 +163,8 @@ def _bend(negative: float, positive: float) -> tuple[float, float]:
 
 def _arc_cosine(layer: layers.ArcCosine) -> Dual:
     order, height = layer.order, _height(layer)
-    if order < 2:
-        return (STAIR, RAMP)[order], (height,), 0
+    if order < 3:
+        return (STAIR, RAMP, RAMP_SQUARED)[order], (height,), 0
     own, below = arc_cosine_polynomials(order), arc_cosine_polynomials(order - 1)
     factors = (height * own[0], height * order**2 * below[0], 0.0, 0.0)
     return RAMP_POWER, (*factors, *own[1], *own[2], *below[1], *below[2]), order

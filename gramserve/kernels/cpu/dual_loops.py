@@ -17,6 +17,7 @@ from gramserve.kernels.cpu.tables import (
     POWER,
     RAMP,
     RAMP_POWER,
+    RAMP_SQUARED,
     RIPPLED_BELL,
     SERIES,
     SQUARE,
@@ -64,6 +65,7 @@ def _dual_loop(dual):
 ramp_plane = _dual_loop(duals.ramp)
 bent_plane = _dual_loop(duals.bent)
 stair_plane = _dual_loop(duals.stair)
+ramp_squared_plane = _dual_loop(duals.ramp_squared)
 ramp_power_plane = _dual_loop(duals.ramp_power)
 error_function_plane = _dual_loop(duals.error_function)
 error_unit_plane = _dual_loop(duals.error_unit)
@@ -121,6 +123,8 @@ def take_dual(kind, *plane):
         bent_plane(*plane)
     elif kind == STAIR:
         stair_plane(*plane)
+    elif kind == RAMP_SQUARED:
+        ramp_squared_plane(*plane)
     elif kind == RAMP_POWER:
         ramp_power_plane(*plane)
     elif kind == ERROR_FUNCTION:

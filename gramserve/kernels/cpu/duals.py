@@ -87,6 +87,16 @@ def _power(base, m):
 
 
 @njit(**JIT)
+def ramp_squared(s, n, i, n2, i2, a, b, e, f, tiny, m, floats, place):
+    """Return ``a n^2 (3 k1 c + k0 (1 - c^2))``: the arc-cosine kernel of order 2."""
+    c = clipped(s * i * i2)
+    first, step = _orders(c, tiny)
+    norm = n * n2
+    value = multiply_add(first * c, spread(s, 3.0), step * _sine_squared(c, tiny))
+    return value * norm * norm * a, first * norm * (4.0 * a)
+
+
+@njit(**JIT)
 def ramp_power(s, n, i, n2, i2, a, b, e, f, tiny, m, floats, place):
     """Return ``a n^m (A k0 + B sin / pi)``, and ``b n^(m - 1)`` times the same of the order below.
 
