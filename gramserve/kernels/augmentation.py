@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gramserve.kernels.items import Items, item_keys, label_items
+from gramserve.kernels.precision import result_dtype
 from gramserve.kernels.protocol import Engine
 from gramserve.spec import Augmentation, KernelSpec, OutputName, Precision, infer_shapes
 from gramserve.stages import GROUP_SIZES, commutes_with_group
@@ -48,6 +49,13 @@ def transformed(values: NDArray[Any], group: Augmentation) -> Iterator[NDArray[A
             yield turned[..., ::-1, :]
         elif group == "vertical_flips":
             yield turned[:, ::-1]
+
+
+_STRIPS = 8
+"""Strips of rows that a triangle is cut into: they cover a sixteenth more than it."""
+
+_FEWEST_ROWS = 16
+"""Rows of a strip, at least."""
 
 
 @dataclass(frozen=True)
@@ -134,15 +142,23 @@ class AveragingEngine:
         yours = mine if rows is columns else list(_transformed_items(spec, columns))
         if commutes_with_group(spec, rows.values.shape[1:]):
             mine = mine[:1]
-        total: dict[OutputName, NDArray[Any]] = {}
-        for left in mine:
-            for right in yours:
-                found = inner.evaluate(alone, left, right, precision, **limits)
-                for name, values in found.items():
-                    # In float64: eight numbers of float32 would lose a digit.
-                    total[name] = total.get(name, 0.0) + values.astype(np.float64)
+        # In float64: eight numbers of float32 would lose a digit.
+        total = {name: np.zeros((len(rows), len(columns))) for name in spec.outputs}
+        for first, left in enumerate(mine):
+            for second, right in enumerate(yours):
+                # The sum is symmetric though its terms are not: one triangle of each is enough.
+                # Of items with themselves the engine computes no more by itself.
+                whole = not mirrored or first == second
+                step = len(rows) if whole else max(_FEWEST_ROWS, -(-len(rows) // _STRIPS))
+                for start in range(0, len(rows), step):
+                    strip, rest = slice(start, start + step), slice(0 if whole else start, None)
+                    one, others = (left, right) if whole else (left[strip], right[rest])
+                    found = inner.evaluate(alone, one, others, precision, **limits)
+                    for name, values in found.items():
+                        total[name][strip, rest] += values
+        count, dtype = len(mine) * len(yours), result_dtype(precision)
         return {
-            name: _finished(values / (len(mine) * len(yours)), found[name].dtype, mirrored=mirrored)
+            name: _finished(values / count, dtype, mirrored=mirrored)
             for name, values in total.items()
         }
 

@@ -60,8 +60,11 @@ functions, and no convolution that is done in the same pass."""
 _PLANE_ANGLES = 29
 """Of the arc-cosine kernel of order 0."""
 
+_PLANE_SQUARE_OF_ANGLES = 50
+"""Of that of order 2."""
+
 _PLANE_POWERS_OF_ANGLES = 150
-"""Of those of orders above 1, whatever the order."""
+"""Of those of higher orders, whatever the order."""
 
 
 def dual_operations(layer: layers.LayerModel, *, on_planes: bool = False) -> int:
@@ -99,6 +102,8 @@ def dual_operations(layer: layers.LayerModel, *, on_planes: bool = False) -> int
             return _PLANE_ANGLES if on_planes else DUAL_OPERATIONS[layers.Step]
         case layers.ArcCosine() if layer.order == 1:
             return DUAL_OPERATIONS[layers.Relu]
+        case layers.ArcCosine() if layer.order == 2 and on_planes:
+            return _PLANE_SQUARE_OF_ANGLES
         case layers.ArcCosine():
             return _PLANE_POWERS_OF_ANGLES if on_planes else plain + 4 * layer.order
     return _PLANE_OPERATIONS.get(type(layer), plain) if on_planes else plain

@@ -283,7 +283,8 @@ def _on_planes(step: Step, planes: Sequence[tuple[int, int]], states: int) -> Pl
     share = dense * entries // prod(step.after) ** 2
     if isinstance(step.layer, layers.Conv | layers.ConvLocal | layers.Dense):
         return PlaneWork(affine=share, rows=rows)
-    return PlaneWork(dual=share, rows=rows)
+    # In vectors a term loads a coefficient on either side, which takes as long as its arithmetic.
+    return PlaneWork(dual=share * (2 if isinstance(step.layer, layers.Numeric) else 1), rows=rows)
 
 
 def _rows(positions: tuple[int, int], planes: Iterable[tuple[int, int]]) -> int:
