@@ -30,6 +30,7 @@ from gramserve.kernels.variances import (
     VariancePlace,
     Variances,
     branches_of,
+    check_quadratures,
     check_variances,
     spec_layers,
     spec_variance_places,
@@ -221,6 +222,7 @@ class ReferenceEngine:
         keep_freed_memory()
         batch = self._pairs_at_once(spec, item_shape, precision, memory_bytes)
         places = spec_variance_places(spec, item_shape)
+        check_quadratures(spec, item_shape, rows.variances, columns.variances)
         labels = label_items(rows, columns)
         task = _Task(spec, rows, columns, precision, places, *labels)
         result = {

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from gramserve.arrays import Array, namespace_of
 from gramserve.errors import NonFiniteKernelError
 from gramserve.kernels.diagonals import diagonal_of
+from gramserve.kernels.duals.numeric import check_quadrature
 from gramserve.kernels.moments import Moments
 from gramserve.kernels.precision import remedy
 from gramserve.spec import KernelSpec, Precision, input_positions, layers
@@ -26,6 +27,8 @@ class VariancePlace:
     """Its place in the spec, ``"layers[3]"``."""
     type: str
     """Its type."""
+    model: layers.LayerModel
+    """The layer itself."""
     positions: Positions
     """Positions at its input, with one variance at each; none where it needs only their mean."""
 
@@ -61,9 +64,9 @@ def variance_places(
             for number, branch in enumerate(layer.branches):
                 found.extend(variance_places(branch, positions, f"{here}.branches[{number}]"))
         elif averages_variances(layer):
-            found.append(VariancePlace(here, layer.type, ()))
+            found.append(VariancePlace(here, layer.type, layer, ()))
         elif uses_variances(layer):
-            found.append(VariancePlace(here, layer.type, positions))
+            found.append(VariancePlace(here, layer.type, layer, positions))
         positions = positions_of(layer, positions)
     return tuple(found)
 
@@ -192,6 +195,31 @@ def check_variances(
                 type=place.type,
                 pair=[item, item],
             )
+
+
+def check_quadratures(spec: KernelSpec, item_shape: Sequence[int], *sides: NDArray[Any]) -> None:
+    """Warn of numeric activations whose quadrature has not converged for these variances.
+
+    Parameters
+    ----------
+    spec : KernelSpec
+        The kernel.
+    item_shape : sequence of int
+        Shape of one item.
+    *sides : ndarray, (n, V)
+        Variances of items at all layers.
+
+    Warns
+    -----
+    QuadratureWarning
+        Names function, degree and the worst variance.
+    """
+    stop = 0
+    for place in spec_variance_places(spec, item_shape):
+        start, stop = stop, stop + prod(place.positions)
+        if isinstance(place.model, layers.Numeric):
+            own = np.concatenate([side[:, start:stop].ravel() for side in sides])
+            check_quadrature(place.model, own, derivative="ntk" in spec.kernels)
 
 
 Provide = Callable[[Array, Positions, bool], tuple[Array, Array, Any]]

@@ -200,21 +200,6 @@ class KernelSpec(BaseModel):
             raise KeyError(name)
         return self.model_copy(update={"kernel": kernel, "layers": layers, "readouts": ()})
 
-    def for_kernel(self, name: KernelName) -> Self:
-        """Return the same network with this one kernel asked for.
-
-        Parameters
-        ----------
-        name : {"nngp", "ntk"}
-            The kernel.
-
-        Returns
-        -------
-        KernelSpec
-            A spec of one kernel.
-        """
-        return self.model_copy(update={"kernel": name})
-
     def canonical(self) -> dict[str, Any]:
         """Return the spec as a JSON value with all defaults filled in.
 

@@ -21,7 +21,7 @@ from gramserve.kernels.inputs import input_vectors, input_width, is_plain
 from gramserve.kernels.items import Items, label_items
 from gramserve.kernels.precision import overflow, result_dtype, working_dtype
 from gramserve.kernels.reference import ReferenceEngine
-from gramserve.kernels.variances import check_variances, spec_variance_places
+from gramserve.kernels.variances import check_quadratures, check_variances, spec_variance_places
 from gramserve.spec import KernelSpec, OutputName, Precision, infer_shapes
 from gramserve.stages import count_operations, cut_stages, flat_steps
 
@@ -174,6 +174,7 @@ class CpuEngine:
         needed = self.temporary_bytes(spec, item_shape, precision)
         if needed > memory_bytes:
             return self._dense.evaluate(spec, rows, columns, precision, memory_bytes=memory_bytes)
+        check_quadratures(spec, item_shape, rows.variances, columns.variances)
         early, late = _dtypes(precision, program)
         labels = label_items(rows, columns)
         has_tangent = "ntk" in spec.kernels

@@ -18,6 +18,7 @@ Activations", NeurIPS 2022.
 
 import warnings
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,8 +34,8 @@ from gramserve.spec import layers
 _LARGEST_ERROR = 1e-6
 """Relative error of ``E[phi^2]`` that is not warned of: less than float32 shows."""
 
-_ROWS = 128
-"""Variances at once: their function values at all nodes are a few MiB."""
+_QUANTILES = 33
+"""Variances of a block at which a rule is tried."""
 
 
 @lru_cache(maxsize=8)
@@ -90,22 +91,42 @@ def hermite_coefficients(
     return np.asarray(phi(np.sqrt(variances)[:, None] * nodes) @ table)
 
 
-def _require_convergence(
-    layer: layers.Numeric,
-    variances: NDArray[np.float64],
-    coefficients: NDArray[np.float64],
-    *,
-    derivative: bool,
-) -> None:
-    """Warn of the variance whose second moment is furthest from that of a finer rule."""
+def check_quadrature(layer: layers.Numeric, variances: NDArray[Any], *, derivative: bool) -> None:
+    """Warn when the rule has not converged for some of a layer's variances.
+
+    Engines call this once a block: what a rule lacks changes slowly with the variance, so it is
+    looked for at the quantiles.
+
+    Parameters
+    ----------
+    layer : Numeric
+        The layer.
+    variances : ndarray
+        ``q`` of items at its input, any shape.
+    derivative : bool
+        Whether the derivative's rule is needed, for the NTK.
+
+    Warns
+    -----
+    QuadratureWarning
+        When a second moment, the dual at ``c = 1``, is wrong by more than a millionth; names the
+        worst variance.
+    """
+    if not variances.size:
+        return
+    found = np.quantile(variances.astype(np.float64), np.linspace(0, 1, _QUANTILES))
+    for each in range(1 + derivative):
+        _compare(layer, found, derivative=bool(each))
+
+
+def _compare(layer: layers.Numeric, variances: NDArray[np.float64], *, derivative: bool) -> None:
+    """Compare second moments with those of a finer rule."""
     phi = function_named(layer.function)[int(derivative)]
     nodes, weights = _panels()
-    wanted = np.concatenate(
-        [
-            phi(np.sqrt(variances[start : start + _ROWS, None]) * nodes) ** 2 @ weights
-            for start in range(0, len(variances), _ROWS)
-        ]
+    coefficients = hermite_coefficients(
+        layer.function, layer.degree, variances, derivative=derivative
     )
+    wanted = phi(np.sqrt(variances[:, None]) * nodes) ** 2 @ weights
     error = np.abs((coefficients * coefficients).sum(axis=1) - wanted)
     error = np.nan_to_num(error / np.where(wanted > 0, wanted, 1))
     worst = int(np.argmax(error))
@@ -117,7 +138,7 @@ def _require_convergence(
             f"{variances[worst]:.3g}; raise degree, scale the items down, or use the activation "
             "of that name where there is one",
             QuadratureWarning,
-            stacklevel=2,
+            stacklevel=4,
         )
 
 
@@ -127,8 +148,6 @@ def _side(layer: layers.Numeric, variance: Array, *, derivative: bool) -> NDArra
     flat, back = np.unique(np.asarray(variance, np.float64).ravel(), return_inverse=True)
     flat = np.where(np.isfinite(flat), np.maximum(flat, 0), np.nan)
     found = hermite_coefficients(layer.function, layer.degree, flat, derivative=derivative)
-    if len(flat):
-        _require_convergence(layer, flat, found, derivative=derivative)
     return found[back].T.reshape(layer.degree, *variance.shape)
 
 
@@ -147,12 +166,6 @@ def _sum(layer: layers.Numeric, moments: Moments, *, derivative: bool) -> Array:
 
 
 def numeric(layer: layers.Numeric, moments: Moments, *, slope: bool) -> Dual:
-    """Return ``sum_j a_j(q) a_j(q') c^j``, and the same of the derivative.
-
-    Warns
-    -----
-    QuadratureWarning
-        When a second moment, the dual at ``c = 1``, is wrong by more than a millionth.
-    """
+    """Return ``sum_j a_j(q) a_j(q') c^j``, and the same of the derivative."""
     derivative = _sum(layer, moments, derivative=True) if slope else None
     return _sum(layer, moments, derivative=False), derivative

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from math import pi, sqrt
 
 from gramserve.arrays import Array, namespace_of, special_functions_of
+from gramserve.kernels.duals.bells import SIGMOID_WIDTH
 from gramserve.kernels.functions import FUNCTIONS, Function, function_named
 from gramserve.spec import layers
 from gramserve.spec.layers import LayerModel
 
-_SIGMOID_LIKE_WIDTH = 2.4020563531719796
 """Width of the error function closest to the logistic function."""
 
 
@@ -129,8 +129,8 @@ def _hermite(degree: int) -> Function:
 
 def _sigmoid_like() -> Function:
     half = Function(
-        lambda z: special_functions_of(z).erf(z / _SIGMOID_LIKE_WIDTH),
-        lambda z: FUNCTIONS["erf"].dphi(z / _SIGMOID_LIKE_WIDTH) / _SIGMOID_LIKE_WIDTH,
+        lambda z: special_functions_of(z).erf(z / SIGMOID_WIDTH),
+        lambda z: FUNCTIONS["erf"].dphi(z / SIGMOID_WIDTH) / SIGMOID_WIDTH,
     )
     return _affine(half, 0.5, 1.0, 0.5)
 

@@ -157,7 +157,7 @@ def test_variances_are_computed_once_for_all_kernels_and_block_sizes(tmp_path):
 def test_rows_of_new_items_are_those_of_the_whole_matrix(tmp_path, panel):
     x, new = images(7), images(5, seed=2)
     work = make_work(tmp_path / "state", x)
-    recipe = Recipe(work.recipe.spec.for_kernel("ntk"), "float32", "reference", 2**28)
+    recipe = Recipe(work.recipe.spec.for_output("ntk"), "float32", "reference", 2**28)
     pieces = evaluate_rows(
         LoopExecutor(),
         recipe,
@@ -173,7 +173,7 @@ def test_rows_of_new_items_are_those_of_the_whole_matrix(tmp_path, panel):
 
 def test_new_items_that_are_not_finite_are_refused(tmp_path):
     work = make_work(tmp_path / "state", images(3))
-    recipe = Recipe(work.recipe.spec.for_kernel("ntk"), "float32", "reference", 2**28)
+    recipe = Recipe(work.recipe.spec.for_output("ntk"), "float32", "reference", 2**28)
     pieces = evaluate_rows(
         LoopExecutor(),
         recipe,

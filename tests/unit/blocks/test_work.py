@@ -43,7 +43,7 @@ def test_new_items_that_overflow_are_named_as_such(tmp_path):
     work = make_work(tmp_path / "state", images(3))
     pieces = evaluate_rows(
         LoopExecutor(),
-        Recipe(work.recipe.spec.for_kernel("ntk"), "float32", "reference", 2**28),
+        Recipe(work.recipe.spec.for_output("ntk"), "float32", "reference", 2**28),
         scratch=tmp_path / "scratch",
         items=images(1) * np.float32(1e25),
         columns=work.places[0],

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 
 from gramserve.errors import SpecError
 from gramserve.kernels.functions import FUNCTIONS, KINKS, function_named
+from gramserve.spec.functions import FUNCTIONS as SPEC_NAMES
 
 NAMES = sorted(FUNCTIONS)
 
@@ -92,3 +93,7 @@ def test_values_that_are_known() -> None:
 def test_unknown_name_proposes_the_nearest() -> None:
     with pytest.raises(SpecError, match=r"unknown function 'sofplus'.*softplus"):
         function_named("sofplus")
+
+
+def test_the_spec_language_has_these_names_and_no_others():
+    assert tuple(NAMES) == SPEC_NAMES

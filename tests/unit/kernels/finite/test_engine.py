@@ -71,7 +71,7 @@ def test_precisions_agree_and_kernels_do_not_depend_on_what_else_is_asked_for():
         for name, matrix in evaluate(X, precision=precision).items():
             np.testing.assert_allclose(matrix, exact[name], rtol=2e-5, atol=2e-6)
     for name in ("nngp", "ntk"):
-        spec = SPEC.for_kernel(name)
+        spec = SPEC.for_output(name)
         for memory in (ENGINE.temporary_bytes(spec, X.shape[1:], "float64"), LARGE):
             alone = evaluate(X, spec=spec, memory_bytes=memory)
             assert set(alone) == {name}
