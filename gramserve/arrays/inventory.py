@@ -23,9 +23,9 @@ def cuda_unavailable() -> str | None:
 
 def _missing_library() -> str | None:
     try:
-        from cupy.cuda import nvrtc  # noqa: PLC0415
+        import cupy  # noqa: PLC0415
 
-        nvrtc.getVersion()
+        cupy.cuda.nvrtc.getVersion()
     except ModuleNotFoundError as error:
         if error.name == "cupy":
             return f"CuPy is not installed: {_INSTALL}"

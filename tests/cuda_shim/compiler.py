@@ -1,5 +1,6 @@
 """Sources to shared libraries, by g++, kept on disk by content."""
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -24,6 +25,9 @@ FLAGS = (
     "-fno-gnu-unique",
     "-fno-strict-aliasing",
     "-ffp-contract=off",
+    # What a card faults on, or does wrong: misaligned vectors, wrong indices of small arrays.
+    "-fsanitize=alignment,bounds-strict,shift-exponent",
+    "-fsanitize-undefined-trap-on-error",
     # Fibers jump between stacks, which hardened builds take for an attack.
     "-U_FORTIFY_SOURCE",
     "-fcf-protection=none" if os.uname().machine == "x86_64" else "-fno-stack-protector",
@@ -115,5 +119,7 @@ class Compiler:
     def _forget(self) -> None:
         """Remove what nobody asked for in two weeks."""
         for path in self.cache.iterdir():
-            if path.is_file() and path.stat().st_mtime < time.time() - KEPT_SECONDS:
-                path.unlink(missing_ok=True)
+            # Another process may remove the same file.
+            with contextlib.suppress(FileNotFoundError):
+                if path.is_file() and path.stat().st_mtime < time.time() - KEPT_SECONDS:
+                    path.unlink()

@@ -15,7 +15,7 @@ from numpy.typing import DTypeLike, NDArray
 from cuda_shim.compiler import Compiler
 from cuda_shim.memory import POISON, Memory
 from gramserve.arrays import Array
-from gramserve.errors import BlockError, GramserveError
+from gramserve.errors import BlockError, DeviceMemoryError, GramserveError
 
 MESSAGE_BYTES = 1024
 MOST_GRID = 2**31 - 1
@@ -98,7 +98,7 @@ class ShimModule:
         if name not in self._bounds:
             raise BlockError(f"the source has no kernel {name!r}; it has {sorted(self._bounds)}")
         if not isinstance(stream, ShimStream):
-            raise BlockError("a kernel was to be put into a stream of another device")
+            raise BlockError(f"a stream of another device was given, {type(stream).__name__}")
         self._check_sizes(name, grid, block, shared_bytes)
         # One word for each argument, and a pointer to each word, as cuLaunchKernel takes them.
         words = (ctypes.c_uint64 * max(1, len(arguments)))()
@@ -264,7 +264,7 @@ class ShimDevice:
     def guard(self) -> Iterator[None]:
         try:
             yield
-        except GramserveError:
-            raise
-        except Exception as error:
-            raise BlockError(f"the device failed: {error}") from error
+        except MemoryError as error:
+            if isinstance(error, GramserveError):
+                raise
+            raise DeviceMemoryError(f"{error}; use smaller batches") from error

@@ -205,18 +205,19 @@ void enter() {
 
 sigjmp_buf escape;
 void *fault_;
-struct sigaction before_segv, before_bus, before_fpe;
+constexpr int caught_signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL};
+struct sigaction before[4];
 volatile sig_atomic_t launching;
 __thread bool launches_here;
 
 void on_fault(int number, siginfo_t *info, void *) {
     if (!launches_here || !launching) {
         // Not ours: the fault comes again, to whoever was here before.
-        sigaction(number, number == SIGSEGV ? &before_segv : number == SIGBUS ? &before_bus : &before_fpe,
-                  nullptr);
+        for (int i = 0; i < 4; ++i)
+            if (caught_signals[i] == number) sigaction(number, &before[i], nullptr);
         return;
     }
-    fault_ = number == SIGFPE ? nullptr : info->si_addr;
+    fault_ = number == SIGSEGV || number == SIGBUS ? info->si_addr : nullptr;
     siglongjmp(escape, number);
 }
 
@@ -334,16 +335,14 @@ int run(void (*kernel)(void **), void **arguments, unsigned grid, unsigned block
     failed = false;
 
     static unsigned char signal_stack[64 * 1024];
-    stack_t ours = {}, before = {};
+    stack_t ours = {}, other = {};
     ours.ss_sp = signal_stack;
     ours.ss_size = sizeof signal_stack;
-    sigaltstack(&ours, &before);
+    sigaltstack(&ours, &other);
     struct sigaction action = {};
     action.sa_sigaction = on_fault;
     action.sa_flags = SA_SIGINFO | SA_ONSTACK;
-    sigaction(SIGSEGV, &action, &before_segv);
-    sigaction(SIGBUS, &action, &before_bus);
-    sigaction(SIGFPE, &action, &before_fpe);
+    for (int i = 0; i < 4; ++i) sigaction(caught_signals[i], &action, &before[i]);
     launches_here = true, launching = 1;
     *fault = nullptr;
     const int caught = sigsetjmp(escape, 1);
@@ -353,15 +352,14 @@ int run(void (*kernel)(void **), void **arguments, unsigned grid, unsigned block
         failed = true;
         *fault = fault_;
         snprintf(message, message_bytes, "block %u, thread %u: %s", blockIdx.x, current,
-                 caught == SIGFPE ? "division of an integer by zero"
-                                  : "access to memory that is not its own, or misaligned");
+                 caught == SIGFPE   ? "division of an integer by zero"
+                 : caught == SIGILL ? "misaligned access, index outside an array, or wrong shift"
+                                    : "access to memory that is not its own");
     }
     launching = 0, launches_here = false;
-    sigaction(SIGSEGV, &before_segv, nullptr);
-    sigaction(SIGBUS, &before_bus, nullptr);
-    sigaction(SIGFPE, &before_fpe, nullptr);
+    for (int i = 0; i < 4; ++i) sigaction(caught_signals[i], &before[i], nullptr);
     // An alternate stack may have been none; SS_DISABLE then restores that.
-    sigaltstack(&before, nullptr);
+    sigaltstack(&other, nullptr);
     munmap(region, pages + 2 * page);
     return failed;
 }
