@@ -143,7 +143,7 @@ class CudaDevice:
 
     Raises
     ------
-    BlockError
+    EngineUnavailableError
         There is no such card.
     """
 

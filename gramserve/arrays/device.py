@@ -158,7 +158,10 @@ class Device(Protocol):
         ...
 
     def stream(self) -> Stream:
-        """Return a new stream, which runs beside all others."""
+        """Return a new stream, which runs beside all others.
+
+        A few that are kept are better than many: freed memory stays with its stream.
+        """
         ...
 
     def allocate(self, shape: int | Sequence[int], dtype: DTypeLike) -> Array:

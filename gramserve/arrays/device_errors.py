@@ -12,6 +12,10 @@ _OUT_OF_MEMORY = {
 }
 """The status by which each class says that memory was short."""
 
+_NO_DEVICE = frozenset({34, 35, 100, 101})
+"""No driver, one too old, no card, no card of this number."""
+
+_OF_CUDA = frozenset({"CUDARuntimeError", "CUDADriverError"})
 _LASTING = frozenset({700, 702, 710, 714, 715, 716, 717, 718, 719})
 """Faults of a kernel, after which every call of the process fails: illegal addresses, ..."""
 
@@ -27,29 +31,38 @@ def translated(error: Exception) -> GramserveError | None:
     Returns
     -------
     GramserveError or None
-        DeviceMemoryError where memory was short, EngineUnavailableError where a library of CUDA
-        is missing, BlockError for other faults of CuPy or CUDA; None where the exception is
+        DeviceMemoryError where memory was short, EngineUnavailableError where the card or a library
+        of CUDA is missing, BlockError for other faults of CuPy or CUDA; None where the exception is
         nobody's but the caller's.
     """
-    kind = type(error)
     # By name, so that this needs no CuPy: its classes live in cupy and cupy_backends.
-    if not kind.__module__.startswith("cupy"):
-        if isinstance(error, ImportError):
-            return EngineUnavailableError(
-                f"a library of CUDA is missing ({error}): pip install 'gramserve[cuda]'"
-            )
-        return None
+    kind = type(error).__name__
     status = getattr(error, "status", None)
-    if isinstance(error, MemoryError) or _OUT_OF_MEMORY.get(kind.__name__, -1) == status:
-        return DeviceMemoryError(f"the device ran out of memory: {error}; use smaller batches")
-    if kind.__name__ == "CompileException":
-        return BlockError(f"the CUDA compiler refuses the source:\n{error}")
-    if kind.__name__ != "CUBLASError" and status in _LASTING:
-        return BlockError(
-            f"a kernel failed on the device: {error}; this process cannot use the device any "
-            "more, so start it again"
+    said = str(error).rstrip(".")
+    meant: GramserveError | None
+    if isinstance(error, ImportError):
+        meant = EngineUnavailableError(
+            f"a library of CUDA is missing ({said}): pip install 'gramserve[cuda]'"
         )
-    return BlockError(f"the device failed: {error}")
+    elif not type(error).__module__.startswith("cupy"):
+        meant = None
+    elif isinstance(error, MemoryError) or _OUT_OF_MEMORY.get(kind, -1) == status:
+        meant = DeviceMemoryError(f"the device ran out of memory: {said}; use smaller batches")
+    elif kind == "CompileException":
+        meant = BlockError(f"the CUDA compiler refuses the source:\n{said}")
+    elif kind == "CUDARuntimeError" and status in _NO_DEVICE:
+        meant = EngineUnavailableError(
+            f"there is no such card: {said}; `nvidia-smi` lists the cards of this machine, and "
+            "CUDA_VISIBLE_DEVICES may hide some"
+        )
+    elif kind in _OF_CUDA and status in _LASTING:
+        meant = BlockError(
+            f"a kernel failed on the device: {said}; this process cannot use the device any more, "
+            "so start it again"
+        )
+    else:
+        meant = BlockError(f"the device failed: {said}")
+    return meant
 
 
 @contextlib.contextmanager
@@ -61,7 +74,7 @@ def device_guard() -> Iterator[None]:
     DeviceMemoryError
         Out of memory; may be tried again with less.
     EngineUnavailableError
-        A library of CUDA is missing.
+        The card or a library of CUDA is missing.
     BlockError
         Any other fault.
     """

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import hashlib
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -30,11 +31,11 @@ FLAGS = (
     "-fsanitize-undefined-trap-on-error",
     # Fibers jump between stacks, which hardened builds take for an attack.
     "-U_FORTIFY_SOURCE",
-    "-fcf-protection=none" if os.uname().machine == "x86_64" else "-fno-stack-protector",
+    *(("-fcf-protection=none",) if platform.machine() == "x86_64" else ()),
 )
 _BOUNDS = r"(?:__launch_bounds__\s*\(([^)]*)\)\s*)?"
 KERNEL = re.compile(rf'extern\s+"C"\s+__global__\s+{_BOUNDS}void\s+{_BOUNDS}(\w+)\s*\(')
-CONSTANT = re.compile(r"__constant__\s+[\w\s]+?(\w+)\s*\[")
+CONSTANT = re.compile(r"__constant__\s+(?:__align__\s*\(\w+\)\s*)?[\w\s]+?(\w+)\s*\[")
 
 
 class CompilerMissingError(EngineUnavailableError):

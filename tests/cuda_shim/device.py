@@ -108,6 +108,7 @@ class ShimModule:
         message = ctypes.create_string_buffer(MESSAGE_BYTES)
         fault = ctypes.c_void_p()
         run = self._library[f"gramserve_shim_launch_{name}"]
+        self._device.launches.append((name, grid, block, shared_bytes))
         with _running:
             self._launched = True
             failed = run(
@@ -212,6 +213,13 @@ class ShimDevice:
         Run blocks, and the threads of each, in the other order; results must be the same bits.
     compiler : Compiler, optional
         How sources are compiled.
+
+    Attributes
+    ----------
+    memory : Memory
+        Its ``used`` and ``most_used`` are bytes of arrays.
+    launches : list of tuple
+        Kernel, blocks, threads of a block and bytes of shared memory of every launch so far.
     """
 
     def __init__(
@@ -230,6 +238,7 @@ class ShimDevice:
         self.backward = backward
         self.compiler = compiler or Compiler()
         self.memory = Memory(memory_bytes)
+        self.launches: list[tuple[str, int, int, int]] = []
 
     def free_bytes(self) -> int:
         return self.memory.limit - self.memory.used

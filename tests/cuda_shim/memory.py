@@ -34,6 +34,7 @@ class Memory:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.used = 0
+        self.most_used = 0
         self._lock = threading.RLock()
         self._margins: dict[int, tuple[tuple[int, int], ...]] = {}
 
@@ -49,6 +50,7 @@ class Memory:
                     f"{size} were asked for: use smaller batches"
                 )
             self.used += size
+            self.most_used = max(self.most_used, self.used)
         room = -(-size // ALIGNMENT) * ALIGNMENT
         pages = -(-room // PAGE) * PAGE
         block = mmap.mmap(-1, pages + PAGE)

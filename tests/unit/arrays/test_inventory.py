@@ -66,6 +66,7 @@ def cupy_error(name, bases, status=None, module="cupy_backends.cuda.api.runtime"
         (cupy_error("CUBLASError", (RuntimeError,), 2), BlockError, "device failed"),
         (cupy_error("CUDARuntimeError", (RuntimeError,), 700), BlockError, "start it again"),
         (cupy_error("CUDADriverError", (RuntimeError,), 701), BlockError, "device failed"),
+        (cupy_error("CUDARuntimeError", (RuntimeError,), 101), EngineUnavailableError, "no such"),
         (cupy_error("CompileException", (Exception,)), BlockError, "refuses the source"),
         (ImportError("libcublas.so.13"), EngineUnavailableError, r"libcublas.so.13.*\[cuda\]"),
     ],

@@ -72,6 +72,7 @@ def test_a_missing_barrier_shows(device, module, wait):
     x = np.arange(64, dtype=np.float32)
     arguments = [x, np.zeros(128, np.float32), np.int32(wait)]
     _, y, _ = ran(device, module, "rotate", 2, 64, arguments, shared_bytes=256)
+    assert device.launches[-1] == ("rotate", 2, 64, 256)
     assert np.array_equal(y, np.tile(np.roll(x, -1), 2)) == (wait == 2)
     assert np.isnan(y).any() == (wait < 2)
 
@@ -160,6 +161,7 @@ def test_memory_is_bounded_poisoned_and_given_back():
     assert device.free_bytes() == 6_000
     del part
     assert device.free_bytes() == 10_000
+    assert device.memory.most_used == 4_000
 
 
 def test_downloads_arrive_when_the_stream_is_synchronized():
