@@ -1,12 +1,8 @@
-"""The array library: the only module that imports CuPy.
+"""Which library an array belongs to: NumPy on the host, CuPy on a card.
 
-Engines ask here for the namespace of an array (NumPy, or CuPy where a card is used) and write
-their mathematics once for both.
+Engines ask here for the namespace of an array and write their mathematics once for both.
 """
 
-import ctypes
-import sys
-from functools import cache
 from types import ModuleType
 from typing import Any
 
@@ -75,31 +71,3 @@ def to_host(array: Any) -> NDArray[Any]:
     if namespace_of(array) is np:
         return np.asarray(array)
     return np.asarray(array.get())
-
-
-_MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1
-"""Names of two settings of glibc's ``mallopt``."""
-
-
-@cache
-def keep_freed_memory() -> bool:
-    """Let the C library keep the memory of freed arrays for the next ones, in this process.
-
-    Otherwise glibc gives large arrays back to the system one by one, and every temporary is
-    mapped and zeroed afresh: up to half of the time of an engine that works on temporaries.
-    Arrays up to 32 MiB come from the heap from now on, of which up to 128 MiB stay when freed.
-
-    Returns
-    -------
-    bool
-        False where the C library is another one; nothing changes there.
-    """
-    if sys.platform != "linux":
-        return False
-    library = ctypes.CDLL(None)
-    if not hasattr(library, "mallopt"):
-        return False
-    return bool(
-        library.mallopt(_MMAP_THRESHOLD, 32 * 2**20)
-        and library.mallopt(_TRIM_THRESHOLD, 128 * 2**20)
-    )

@@ -1,0 +1,23 @@
+"""Array libraries and the devices their arrays lie on: the only room that imports CuPy.
+
+Engines ask here for the namespace of an array (NumPy, or CuPy where a card is used) and write
+their mathematics once for both. Kernels of their own they hand to a :class:`Device` as source.
+"""
+
+from gramserve.arrays.device import Device, Module, Stream
+from gramserve.arrays.host_memory import keep_freed_memory
+from gramserve.arrays.inventory import cuda_unavailable, find_devices
+from gramserve.arrays.namespaces import Array, namespace_of, special_functions_of, to_host
+
+__all__ = [
+    "Array",
+    "Device",
+    "Module",
+    "Stream",
+    "cuda_unavailable",
+    "find_devices",
+    "keep_freed_memory",
+    "namespace_of",
+    "special_functions_of",
+    "to_host",
+]
