@@ -1,0 +1,163 @@
+// Arithmetic of float and double, one name for both: what differs between a card and a CPU is here.
+//
+// Instructions of the card that are approximate are taken in float alone, where they are as exact
+// as the format: sqrt.approx and rcp.approx are off by at most one unit in the last place. Double
+// has the operations of IEEE 754.
+#ifndef GRAMSERVE_REAL_CUH
+#define GRAMSERVE_REAL_CUH
+
+namespace gramserve {
+
+constexpr double PI = 3.14159265358979323846;
+
+// The rounding of a cosine: its error near 1 after some layers, five times the machine epsilon.
+// One closer to 1 or -1 than that is taken for 1 or -1.
+template <class T> struct Rounding;
+template <> struct Rounding<float> {
+  static constexpr float COSINE = 5.0f * 1.1920928955078125e-7f;
+};
+template <> struct Rounding<double> {
+  static constexpr double COSINE = 5.0 * 2.220446049250313e-16;
+};
+
+// a b + c with one rounding.
+__device__ __forceinline__ float multiply_add(float a, float b, float c) { return fmaf(a, b, c); }
+__device__ __forceinline__ double multiply_add(double a, double b, double c) { return fma(a, b, c); }
+
+__device__ __forceinline__ float magnitude(float x) { return fabsf(x); }
+__device__ __forceinline__ double magnitude(double x) { return fabs(x); }
+
+// The square root.
+__device__ __forceinline__ float root(float x) {
+#if defined(__CUDA_ARCH__)
+  float y;
+  asm("sqrt.approx.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+#else
+  return sqrtf(x);
+#endif
+}
+__device__ __forceinline__ double root(double x) { return sqrt(x); }
+
+// The square root of 0 or of a normal number: one instruction in float.
+__device__ __forceinline__ float root_of_normal(float x) {
+#if defined(__CUDA_ARCH__)
+  float y;
+  asm("sqrt.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+#else
+  return sqrtf(x);
+#endif
+}
+__device__ __forceinline__ double root_of_normal(double x) { return sqrt(x); }
+
+// 1 / x.
+__device__ __forceinline__ float reciprocal(float x) {
+#if defined(__CUDA_ARCH__)
+  float y;
+  asm("rcp.approx.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+#else
+  return 1.0f / x;
+#endif
+}
+__device__ __forceinline__ double reciprocal(double x) { return 1.0 / x; }
+
+// 1 / x, and 0 where x is 0; NaN stays NaN.
+template <class T> __device__ __forceinline__ T reciprocal_or_zero(T x) {
+  return x == T(0) ? T(0) : reciprocal(x);
+}
+
+// 1 - |c| where that is positive, else 0; also 0 of what is not a number, which the caller shows.
+__device__ __forceinline__ float one_minus_magnitude(float c) {
+#if defined(__CUDA_ARCH__)
+  return __saturatef(1.0f - fabsf(c));  // one instruction
+#else
+  const float rest = 1.0f - fabsf(c);
+  return rest > 0.0f ? rest : 0.0f;
+#endif
+}
+__device__ __forceinline__ double one_minus_magnitude(double c) {
+  const double rest = 1.0 - fabs(c);
+  return rest > 0.0 ? rest : 0.0;
+}
+
+// c moved into [-1, 1]; NaN where it is not finite, because the product with 0 then is.
+__device__ __forceinline__ float clipped(float c) {
+  return fmaf(c, 0.0f, fminf(fmaxf(c, -1.0f), 1.0f));
+}
+__device__ __forceinline__ double clipped(double c) {
+  const double above = c < -1.0 ? -1.0 : c;
+  return fma(c, 0.0, above > 1.0 ? 1.0 : above);
+}
+
+// A number that rounds what is added to it to an integer, which its last bits then are.
+template <class T> struct Rounder;
+template <> struct Rounder<float> {
+  static constexpr float VALUE = 12582912.0f;  // 1.5 2^23
+};
+template <> struct Rounder<double> {
+  static constexpr double VALUE = 6755399441055744.0;  // 1.5 2^52
+};
+
+// value 2^k where the last bits of power are the integer k.
+__device__ __forceinline__ float times_power_of_two(float value, float power) {
+#if defined(__CUDA_ARCH__)
+  return __int_as_float(__float_as_int(value) + (__float_as_int(power) << 23));
+#else
+  unsigned bits, exponent;
+  __builtin_memcpy(&bits, &value, sizeof bits);
+  __builtin_memcpy(&exponent, &power, sizeof exponent);
+  bits += exponent << 23;
+  __builtin_memcpy(&value, &bits, sizeof bits);
+  return value;
+#endif
+}
+__device__ __forceinline__ double times_power_of_two(double value, double power) {
+#if defined(__CUDA_ARCH__)
+  return __hiloint2double(__double2hiint(value) + (__double2loint(power) << 20),
+                          __double2loint(value));
+#else
+  unsigned long long bits, exponent;
+  __builtin_memcpy(&bits, &value, sizeof bits);
+  __builtin_memcpy(&exponent, &power, sizeof exponent);
+  bits += exponent << 52;
+  __builtin_memcpy(&value, &bits, sizeof bits);
+  return value;
+#endif
+}
+
+// c0 + x (c1 + x (c2 + ...)): one multiply-add for each coefficient but the last.
+template <class T> __device__ __forceinline__ T horner(T, T last) { return last; }
+template <class T, class... Rest>
+__device__ __forceinline__ T horner(T x, T first, Rest... rest) {
+  return multiply_add(horner(x, T(rest)...), x, first);
+}
+
+// The same of COUNT coefficients in memory, the constant first; 0 without any.
+template <int COUNT, class T>
+__device__ __forceinline__ T horner_of(T x, const T* coefficients) {
+  if (COUNT == 0) return T(0);
+  T value = coefficients[COUNT > 0 ? COUNT - 1 : 0];
+#pragma unroll
+  for (int k = COUNT - 2; k >= 0; --k) value = multiply_add(value, x, coefficients[k]);
+  return value;
+}
+
+// x^M by repeated squaring.
+template <int M> struct IntegerPower {
+  template <class T> static __device__ __forceinline__ T of(T x) {
+    const T half = IntegerPower<M / 2>::of(x);
+    return M % 2 ? half * half * x : half * half;
+  }
+};
+template <> struct IntegerPower<1> {
+  template <class T> static __device__ __forceinline__ T of(T x) { return x; }
+};
+template <> struct IntegerPower<0> {
+  template <class T> static __device__ __forceinline__ T of(T) { return T(1); }
+};
+
+}  // namespace gramserve
+
+#endif
