@@ -17,12 +17,12 @@ template <bool SLOPE, class T> __device__ __forceinline__ Moments<T> orders_of(T
   const T positive = c + magnitude(c);
   if (!SLOPE) {
     const T rest = one_minus_magnitude(c);
-    const T cubed = rest * root_of_normal(rest);
+    const T cubed = rest * root_in_unit(rest);
     return {multiply_add(cubed, order_one_of(rest, T(2)), positive), T(0)};
   }
   const T whole = T(1) - magnitude(c);
   const T rest = rest_of(whole);
-  const T width = root_of_normal(rest);
+  const T width = root_in_unit(rest);
   const T first = multiply_add(rest * width, order_one_of(whole, T(2)), positive);
   // A polynomial of what was not cut: of an infinite cosine it is infinite, and times 0 NaN.
   const T r = width * order_zero_of(whole);
@@ -32,7 +32,7 @@ template <bool SLOPE, class T> __device__ __forceinline__ Moments<T> orders_of(T
 // k0(c).
 template <class T> __device__ __forceinline__ T order_zero(T c) {
   const T whole = T(1) - magnitude(c);
-  const T r = root_of_normal(rest_of(whole)) * order_zero_of(whole);
+  const T r = root_in_unit(rest_of(whole)) * order_zero_of(whole);
   return c < T(0) ? r : T(1) - r;
 }
 
@@ -98,7 +98,7 @@ template <int M> struct RampPower {
                                                     const T* numbers) {
     const T c = clipped(cosine_of(s, x, y));
     const T step = order_zero(c);
-    const T sine = root(sine_squared(c)) * T(1 / PI);
+    const T sine = root_in_unit(sine_squared(c)) * T(1 / PI);
     const T norm = x.n * y.n;
     const T lower = IntegerPower<M - 1>::of(norm);
     const T* rest = numbers + 4;
@@ -112,15 +112,12 @@ template <int M> struct RampPower {
   }
 };
 
-// S / (n n') and T / (n n'), 0 where that is 0: the head that divides by the norms.
-//
-// The quotient of one step after the product with the inverse: 1 where both are the same.
+// S / (n n') and T / (n n'), 0 where that is 0: the head that divides by the norms. No numbers.
 struct Project {
   static constexpr int NUMBERS = 0;
   template <class T> static __device__ __forceinline__ T over(T s, T norm) {
-    const T inverse = reciprocal_or_zero(norm);
-    const T quotient = s * inverse;
-    return multiply_add(multiply_add(-quotient, norm, s), inverse, quotient);
+    // Where the norm is 0 this is NaN only of what is not finite.
+    return norm == T(0) ? s * T(0) : quotient(s, norm);
   }
   template <bool SLOPE, class T>
   static __device__ __forceinline__ Moments<T> take(T s, T t, Roots<T> x, Roots<T> y) {

@@ -27,17 +27,17 @@ template <class T> struct Triangle {
     theirs = y.n * shrink;
     cross = b * mine * y.n;
     square = shrink * shrink + b * (mine * mine + theirs * theirs) + cross * cross * sine;
-    inverse = reciprocal(root(square));
+    inverse = inverse_root(square);
   }
 
   // The angle asin(b S / sqrt((1 + b q)(1 + b q'))), of the sign of S.
   __device__ __forceinline__ T angle() const {
     const T opposite = cross * size;
-    const T whole = root(multiply_add(opposite, opposite, square));
-    const T hypotenuse = reciprocal(whole);
+    const T whole = multiply_add(opposite, opposite, square);
+    const T hypotenuse = inverse_root(whole);
     const T t = opposite * hypotenuse;
     // Two inverses: their product may be beyond the smallest number of float.
-    const T rest = square * hypotenuse * reciprocal(whole + opposite);
+    const T rest = square * hypotenuse * reciprocal(multiply_add(whole, hypotenuse, opposite));
     const T value = arcsine(t > T(1) ? T(1) : t, rest);
     return c < T(0) ? -value : value;
   }
@@ -63,7 +63,7 @@ struct ErrorUnit {
   static __device__ __forceinline__ Moments<T> take(T s, Roots<T> x, Roots<T> y, const T*) {
     const Triangle<T> triangle(s, x, y, T(1));
     const T both = multiply_add(triangle.angle(), T(0.5 / PI), T(0.25));
-    const T sine = root(triangle.sine);
+    const T sine = root_in_unit(triangle.sine);
     const T across = x.n * y.n * sine;
     const T rest = reciprocal(multiply_add(x.n, x.n, T(1))) +
                    reciprocal(multiply_add(y.n, y.n, T(1)));

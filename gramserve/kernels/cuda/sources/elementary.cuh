@@ -142,7 +142,7 @@ template <class T> __device__ __forceinline__ T arcsine(T t, T rest) {
   const bool near = t < T(0.5);
   const T far_square = rest * T(0.5);
   const T z = near ? t * t : far_square;
-  const T y = near ? t : root(far_square);
+  const T y = near ? t : root_in_unit(far_square);
   const T value = multiply_add(y * z, arcsine_series(z), y);
   return near ? value : multiply_add(value, T(-2), T(0.5 * PI));
 }

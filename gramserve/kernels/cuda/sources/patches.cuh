@@ -16,8 +16,8 @@ struct Normalise {
   static __device__ __forceinline__ Moments<T> take(T s, Roots<T> x, Roots<T> y,
                                                     const T* numbers) {
     // One by one: the product of both may be beyond the numbers.
-    const T mine = reciprocal_or_zero(root(multiply_add(x.n, x.n, numbers[0])));
-    const T theirs = reciprocal_or_zero(root(multiply_add(y.n, y.n, numbers[0])));
+    const T mine = inverse_root_or_zero(multiply_add(x.n, x.n, numbers[0]));
+    const T theirs = inverse_root_or_zero(multiply_add(y.n, y.n, numbers[0]));
     return {s * mine * theirs, SLOPE ? mine * theirs : T(0)};
   }
 };

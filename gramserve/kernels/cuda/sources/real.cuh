@@ -1,8 +1,8 @@
 // Arithmetic of float and double, one name for both: what differs between a card and a CPU is here.
 //
-// Instructions of the card that are approximate are taken in float alone, where they are as exact
-// as the format: sqrt.approx and rcp.approx are off by at most one unit in the last place. Double
-// has the operations of IEEE 754.
+// Roots and inverses of IEEE 754 take branches for numbers at the ends of the format, which cost
+// more than the rest of a dual. Here are those without: in float the approximate instructions of
+// the card, off by one or two units in the last place; in double steps of Newton from its seeds.
 #ifndef GRAMSERVE_REAL_CUH
 #define GRAMSERVE_REAL_CUH
 
@@ -20,6 +20,14 @@ template <> struct Rounding<double> {
   static constexpr double COSINE = 5.0 * 2.220446049250313e-16;
 };
 
+template <class T> struct Smallest;
+template <> struct Smallest<float> {
+  static constexpr float NORMAL = 1.1754943508222875e-38f;
+};
+template <> struct Smallest<double> {
+  static constexpr double NORMAL = 2.2250738585072014e-308;
+};
+
 // a b + c with one rounding.
 __device__ __forceinline__ float multiply_add(float a, float b, float c) { return fmaf(a, b, c); }
 __device__ __forceinline__ double multiply_add(double a, double b, double c) { return fma(a, b, c); }
@@ -27,20 +35,37 @@ __device__ __forceinline__ double multiply_add(double a, double b, double c) { r
 __device__ __forceinline__ float magnitude(float x) { return fabsf(x); }
 __device__ __forceinline__ double magnitude(double x) { return fabs(x); }
 
-// The square root.
-__device__ __forceinline__ float root(float x) {
+// 1 / sqrt(x) and 1 / x of a normal number to 20 bits, of which Newton's steps make all.
+__device__ __forceinline__ double leading_bits(double y) {
+#if !defined(__CUDA_ARCH__)
+  unsigned long long bits;
+  __builtin_memcpy(&bits, &y, sizeof bits);
+  bits &= ~0xffffffffull;
+  __builtin_memcpy(&y, &bits, sizeof bits);
+#endif
+  return y;
+}
+__device__ __forceinline__ double seed_of_inverse_root(double x) {
 #if defined(__CUDA_ARCH__)
-  float y;
-  asm("sqrt.approx.f32 %0, %1;" : "=f"(y) : "f"(x));
+  double y;
+  asm("rsqrt.approx.ftz.f64 %0, %1;" : "=d"(y) : "d"(x));
   return y;
 #else
-  return sqrtf(x);
+  return leading_bits(1.0 / sqrt(x));
 #endif
 }
-__device__ __forceinline__ double root(double x) { return sqrt(x); }
+__device__ __forceinline__ double seed_of_reciprocal(double x) {
+#if defined(__CUDA_ARCH__)
+  double y;
+  asm("rcp.approx.ftz.f64 %0, %1;" : "=d"(y) : "d"(x));
+  return y;
+#else
+  return leading_bits(1.0 / x);
+#endif
+}
 
-// The square root of 0 or of a normal number: one instruction in float.
-__device__ __forceinline__ float root_of_normal(float x) {
+// The square root of x in [0, 1], off by no more than the rounding of 1. One instruction in float.
+__device__ __forceinline__ float root_in_unit(float x) {
 #if defined(__CUDA_ARCH__)
   float y;
   asm("sqrt.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
@@ -49,24 +74,65 @@ __device__ __forceinline__ float root_of_normal(float x) {
   return sqrtf(x);
 #endif
 }
-__device__ __forceinline__ double root_of_normal(double x) { return sqrt(x); }
+__device__ __forceinline__ double root_in_unit(double x) {
+  // Goldschmidt's iteration. What is added keeps the seed finite at 0.
+  const double seed = seed_of_inverse_root(x + 1e-300);
+  const double near = x * seed, half = 0.5 * seed;
+  const double error = fma(-near, half, 0.5);
+  const double nearer = fma(near, error, near);
+  return fma(fma(-nearer, nearer, x), fma(half, error, half), nearer);
+}
 
-// 1 / x.
+// 1 / sqrt(x) of a normal number; of 0 and infinity not a finite one.
+__device__ __forceinline__ float inverse_root(float x) {
+#if defined(__CUDA_ARCH__)
+  float y;
+  asm("rsqrt.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+#else
+  return 1.0f / sqrtf(x);
+#endif
+}
+__device__ __forceinline__ double inverse_root(double x) {
+  const double seed = seed_of_inverse_root(x);
+  const double error = fma(-x * seed, seed, 1.0);
+  return fma(seed * error, fma(error, 0.375, 0.5), seed);
+}
+
+// The same, and 0 where x is 0 or smaller than any normal number; NaN stays NaN.
+template <class T> __device__ __forceinline__ T inverse_root_or_zero(T x) {
+  return x < Smallest<T>::NORMAL ? T(0) : inverse_root(x);
+}
+
+// 1 / x of a normal number up to a quarter of the largest.
 __device__ __forceinline__ float reciprocal(float x) {
 #if defined(__CUDA_ARCH__)
   float y;
-  asm("rcp.approx.f32 %0, %1;" : "=f"(y) : "f"(x));
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
 #else
   return 1.0f / x;
 #endif
 }
-__device__ __forceinline__ double reciprocal(double x) { return 1.0 / x; }
-
-// 1 / x, and 0 where x is 0; NaN stays NaN.
-template <class T> __device__ __forceinline__ T reciprocal_or_zero(T x) {
-  return x == T(0) ? T(0) : reciprocal(x);
+__device__ __forceinline__ double reciprocal(double x) {
+  const double seed = seed_of_reciprocal(x);
+  const double nearer = fma(fma(-x, seed, 1.0), seed, seed);
+  return fma(fma(-x, nearer, 1.0), nearer, nearer);
 }
+
+// a / b, 1 where both are the same: a step after the product with the inverse sees to that. The
+// inverse is the one that takes all numbers.
+__device__ __forceinline__ float quotient(float a, float b) {
+#if defined(__CUDA_ARCH__)
+  float inverse;
+  asm("rcp.approx.f32 %0, %1;" : "=f"(inverse) : "f"(b));
+#else
+  const float inverse = 1.0f / b;
+#endif
+  const float near = a * inverse;
+  return fmaf(fmaf(-near, b, a), inverse, near);
+}
+__device__ __forceinline__ double quotient(double a, double b) { return a / b; }
 
 // 1 - |c| where that is positive, else 0; also 0 of what is not a number, which the caller shows.
 __device__ __forceinline__ float one_minus_magnitude(float c) {
@@ -79,7 +145,11 @@ __device__ __forceinline__ float one_minus_magnitude(float c) {
 }
 __device__ __forceinline__ double one_minus_magnitude(double c) {
   const double rest = 1.0 - fabs(c);
+#if defined(__CUDA_ARCH__)
+  return __double2hiint(rest) < 0 ? 0.0 : rest;  // comparisons of integers are faster
+#else
   return rest > 0.0 ? rest : 0.0;
+#endif
 }
 
 // c moved into [-1, 1]; NaN where it is not finite, because the product with 0 then is.
