@@ -38,7 +38,8 @@ template <class T> struct Triangle {
     const T t = opposite * hypotenuse;
     // Two inverses: their product may be beyond the smallest number of float.
     const T rest = square * hypotenuse * reciprocal(multiply_add(whole, hypotenuse, opposite));
-    const T value = arcsine(t > T(1) ? T(1) : t, rest);
+    // Where the square overflowed, t is 0 and the rest NaN, which must not be lost.
+    const T value = multiply_add(rest, T(0), arcsine(t > T(1) ? T(1) : t, rest));
     return c < T(0) ? -value : value;
   }
 };

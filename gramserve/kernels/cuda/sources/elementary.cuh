@@ -79,6 +79,7 @@ __device__ __forceinline__ double decay_series(double v) {
                 2.7540009513719855e-06, -2.715122917822724e-07, 1.9685452851060783e-08,
                 1.0438872407569649e-09);
 }
+
 // sinh(t) and cosh(t) of t in [-1/4, 1/4], by their Taylor series.
 template <class T> struct Hyperbolic {
   T sine;
@@ -96,19 +97,19 @@ __device__ __forceinline__ Hyperbolic<double> hyperbolic(double t) {
                  1.0 / 479001600)};
 }
 
-// Where exp leaves the normal numbers, below and above, and the last number of all.
+// Where exp leaves the normal numbers, below and above.
 template <class T> struct ExponentialRange;
 template <> struct ExponentialRange<float> {
-  static constexpr float SMALLEST = -87.3f, LARGEST = 88.0f, OVERFLOWS = 3.4028234663852886e38f;
+  static constexpr float SMALLEST = -87.3f, LARGEST = 88.0f;
 };
 template <> struct ExponentialRange<double> {
-  static constexpr double SMALLEST = -708.3, LARGEST = 709.0, OVERFLOWS = 1.7976931348623157e308;
+  static constexpr double SMALLEST = -708.3, LARGEST = 709.0;
 };
 
 // exp(v) of v up to the largest; about 1e-38 or 1e-308 where it would be less. NaN of what is not
 // finite, negative infinity included.
 template <class T> __device__ __forceinline__ T exponential(T v) {
-  const T least = ExponentialRange<T>::SMALLEST, rounder = Rounder<T>::VALUE;
+  const T least = ExponentialRange<T>::SMALLEST, rounder = Format<T>::ROUNDER;
   const T inside = least < v ? v : least;
   const T power = multiply_add(inside, T(1.4426950408889634), rounder);
   // One multiply-add is exact to k 2e-9 in float, and k is small where exp is not.
@@ -122,7 +123,7 @@ template <class T> __device__ __forceinline__ T bounded_exponential(T v) {
   const T most = ExponentialRange<T>::LARGEST;
   const T value = exponential(v < most ? v : most);
   // What is not a number is not below the largest either.
-  return v < most ? value : v * ExponentialRange<T>::OVERFLOWS;
+  return v < most ? value : v * Format<T>::LARGEST;
 }
 
 // exp(-v) and 1 - exp(-v) of v from 0 on, both exact to rounding.

@@ -25,7 +25,7 @@ template <class T> __device__ __forceinline__ T cosine_of(T s, Roots<T> x, Roots
 
 // 1 - |c|, 0 where that is less than the rounding of a cosine. NaN stays NaN, infinity gives 0.
 template <class T> __device__ __forceinline__ T rest_of(T whole) {
-  return whole < T(Rounding<T>::COSINE) ? T(0) : whole;
+  return whole < Format<T>::COSINE_ROUNDING ? T(0) : whole;
 }
 
 // 1 - c^2 from 1 - |c|, which is exact near 1.

@@ -10,22 +10,22 @@ namespace gramserve {
 
 constexpr double PI = 3.14159265358979323846;
 
-// The rounding of a cosine: its error near 1 after some layers, five times the machine epsilon.
-// One closer to 1 or -1 than that is taken for 1 or -1.
-template <class T> struct Rounding;
-template <> struct Rounding<float> {
-  static constexpr float COSINE = 5.0f * 1.1920928955078125e-7f;
+// Numbers of the format.
+template <class T> struct Format;
+template <> struct Format<float> {
+  // The error of a cosine near 1 after some layers, five times the machine epsilon: one closer to
+  // 1 or -1 than that is taken for 1 or -1.
+  static constexpr float COSINE_ROUNDING = 5.0f * 1.1920928955078125e-7f;
+  // 1.5 2^23 rounds what is added to it to an integer, which its last bits then are.
+  static constexpr float ROUNDER = 12582912.0f;
+  static constexpr float SMALLEST_NORMAL = 1.1754943508222875e-38f;
+  static constexpr float LARGEST = 3.4028234663852886e38f;
 };
-template <> struct Rounding<double> {
-  static constexpr double COSINE = 5.0 * 2.220446049250313e-16;
-};
-
-template <class T> struct Smallest;
-template <> struct Smallest<float> {
-  static constexpr float NORMAL = 1.1754943508222875e-38f;
-};
-template <> struct Smallest<double> {
-  static constexpr double NORMAL = 2.2250738585072014e-308;
+template <> struct Format<double> {
+  static constexpr double COSINE_ROUNDING = 5.0 * 2.220446049250313e-16;
+  static constexpr double ROUNDER = 6755399441055744.0;  // 1.5 2^52
+  static constexpr double SMALLEST_NORMAL = 2.2250738585072014e-308;
+  static constexpr double LARGEST = 1.7976931348623157e308;
 };
 
 // a b + c with one rounding.
@@ -101,7 +101,7 @@ __device__ __forceinline__ double inverse_root(double x) {
 
 // The same, and 0 where x is 0 or smaller than any normal number; NaN stays NaN.
 template <class T> __device__ __forceinline__ T inverse_root_or_zero(T x) {
-  return x < Smallest<T>::NORMAL ? T(0) : inverse_root(x);
+  return x < Format<T>::SMALLEST_NORMAL ? T(0) : inverse_root(x);
 }
 
 // 1 / x of a normal number up to a quarter of the largest.
@@ -160,15 +160,6 @@ __device__ __forceinline__ double clipped(double c) {
   const double above = c < -1.0 ? -1.0 : c;
   return fma(c, 0.0, above > 1.0 ? 1.0 : above);
 }
-
-// A number that rounds what is added to it to an integer, which its last bits then are.
-template <class T> struct Rounder;
-template <> struct Rounder<float> {
-  static constexpr float VALUE = 12582912.0f;  // 1.5 2^23
-};
-template <> struct Rounder<double> {
-  static constexpr double VALUE = 6755399441055744.0;  // 1.5 2^52
-};
 
 // value 2^k where the last bits of power are the integer k.
 __device__ __forceinline__ float times_power_of_two(float value, float power) {
