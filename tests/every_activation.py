@@ -32,6 +32,18 @@ ACTIVATIONS = {
 }
 """All that the CPU engine runs, by a name for people."""
 
+DEGREES_OF_TEMPLATES = {
+    "order 1": {"type": "arc_cosine", "order": 1, "normalized": True},
+    "order 4": {"type": "arc_cosine", "order": 4},
+    "order 7": {"type": "arc_cosine", "order": 7},
+    "power 0": {"type": "power", "degree": 0},
+    "power 1": {"type": "power", "degree": 1},
+    "power 4": {"type": "power", "degree": 4},
+    "constant": {"type": "polynomial", "coefficients": [0.7]},
+    "hermite 6": {"type": "hermite", "degree": 6},
+}
+"""More of those whose degree the CUDA engine compiles, where that changes the form."""
+
 NUMERIC = {
     name: {"type": "numeric", "function": name, "degree": 60}
     for name in ("tanh", "softplus", "silu", "relu")

@@ -2,10 +2,7 @@
 
 from numba import njit
 
-from gramserve.kernels.cpu import duals
-from gramserve.kernels.cpu.elementary import clipped
-from gramserve.kernels.cpu.lanes import JIT, fill, load, multiply_add, store, take
-from gramserve.kernels.cpu.tables import (
+from gramserve.kernels.closed_forms import (
     BELL,
     BENT,
     DISTANCE,
@@ -24,6 +21,9 @@ from gramserve.kernels.cpu.tables import (
     STAIR,
     WAVE,
 )
+from gramserve.kernels.cpu import duals
+from gramserve.kernels.cpu.elementary import clipped
+from gramserve.kernels.cpu.lanes import JIT, fill, load, multiply_add, store, take
 
 
 def _dual_loop(dual):

@@ -2,6 +2,7 @@
 
 from numba import njit
 
+from gramserve.kernels.closed_forms import EXPONENTIAL, NORMALISE, NUMERIC, SQUARE
 from gramserve.kernels.cpu.convolutions import convolve, convolve_in_place
 from gramserve.kernels.cpu.dual_loops import numeric_plane, take_dual
 from gramserve.kernels.cpu.joined import (
@@ -26,15 +27,11 @@ from gramserve.kernels.cpu.tables import (
     ALONE,
     CONV,
     CONV_IN_PLACE,
-    EXPONENTIAL,
     FORK,
     JOIN,
     NEXT,
-    NORMALISE,
-    NUMERIC,
     PROJECT,
     SCALE,
-    SQUARE,
 )
 
 

@@ -8,15 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gramserve.kernels.closed_forms import EXPONENTIAL, RAMP, describe_dual
 from gramserve.kernels.convolution import patch_scale
-from gramserve.kernels.cpu.activations import describe_dual
 from gramserve.kernels.cpu.states import place_states, read_planes, state_positions
 from gramserve.kernels.cpu.tables import (
     ADD_UP,
     ALONE,
     CONV,
     CONV_IN_PLACE,
-    EXPONENTIAL,
     FORK,
     JOIN,
     KEEP,
@@ -24,7 +23,6 @@ from gramserve.kernels.cpu.tables import (
     OP_COLUMNS,
     POOL,
     PROJECT,
-    RAMP,
     SCALE,
     STAGE_COLUMNS,
     Program,

@@ -24,12 +24,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-(
-    SCALE, CONV, CONV_IN_PLACE, ALONE, PROJECT, FORK, NEXT, JOIN, RAMP, BENT, STAIR, RAMP_SQUARED,
-    RAMP_POWER, ERROR_FUNCTION, ERROR_UNIT, BELL, RIPPLED_BELL, WAVE, DISTANCE, GROWTH, SERIES,
-    NORMALISE, EXPONENTIAL, POWER, SQUARE, NUMERIC,
-) = range(26)  # fmt: skip
-"""Kinds of ops."""
+SCALE, CONV, CONV_IN_PLACE, ALONE, PROJECT, FORK, NEXT, JOIN = range(8)
+"""Kinds of ops, before those of duals: :mod:`gramserve.kernels.closed_forms`."""
 
 KEEP, POOL, ADD_UP, BLOCK = range(4)
 """Exits of stages."""

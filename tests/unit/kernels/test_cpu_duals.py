@@ -6,6 +6,7 @@ the formulas of the reference engine in twice the precision say what should come
 
 import numpy as np
 import pytest
+from dual_ranges import AWAY, RANGES, TOLERANCES, moments_of
 from every_activation import ACTIVATIONS, STEPS, spec_of
 
 from gramserve.kernels import Items
@@ -13,21 +14,7 @@ from gramserve.kernels.cpu.block import Block, evaluate_tails
 from gramserve.kernels.cpu.program import write_program
 from gramserve.kernels.cpu.run import aligned, lanes_of
 from gramserve.kernels.duals import evaluate_dual
-from gramserve.kernels.moments import Moments
 from gramserve.stages import count_operations
-
-COSINES = np.concatenate(
-    [
-        -1 + np.concatenate([[0], np.logspace(-9, -0.3, 60)]),
-        np.linspace(-0.5, 0.5, 41),
-        1 - np.concatenate([np.logspace(-0.3, -9, 60), [0]]),
-    ]
-)
-AWAY = np.abs(COSINES) < 1 - 1e-3
-RANGES = {"exp": (-6, 0.9), "order 3": (-6, 6)}
-"""Powers of ten of the variances, where they are not -6 to 6: ``exp`` leaves float32."""
-
-WIDER = {np.dtype(np.float32): np.float64, np.dtype(np.float64): np.longdouble}
 
 
 def run(layer, covariances, roots, dtype):
@@ -47,36 +34,15 @@ def run(layer, covariances, roots, dtype):
     return evaluate_tails(block, 0, has_tangent=True)[""][..., :width]
 
 
-def moments_of(layer, dtype, low, high):
-    """Return covariances, roots of variances, and the moments they are, in a wider dtype."""
-    wide = WIDER[dtype]
-    roots = np.sqrt(np.logspace(low, high, 13)).astype(dtype)
-    # The roots of the squares, which is what an engine is given.
-    roots = np.sqrt(roots * roots)
-    others = np.repeat(roots, len(COSINES))
-    norms = roots[:, None].astype(wide) * others.astype(wide)
-    covariances = (norms * np.tile(COSINES, len(roots)).astype(wide)).astype(dtype)
-    # What rounds to n n' counts as that.
-    exact = np.where(
-        np.abs(covariances) >= roots[:, None] * others,
-        np.sign(covariances) * norms,
-        covariances.astype(wide),
-    )
-    rows, columns = (part.astype(wide) ** 2 for part in (roots[:, None], others[None]))
-    return covariances, (roots, others), Moments(exact, rows, columns)
-
-
 @pytest.mark.skipif(
     np.finfo(np.longdouble).eps > 1e-18, reason="nothing is more precise than float64 here"
 )
 @pytest.mark.parametrize("activation", [name for name in ACTIVATIONS if name != "norm of all"])
-@pytest.mark.parametrize(
-    ("dtype", "nngp", "ntk"), [("float32", 2e-6, 5e-6), ("float64", 1e-12, 1e-10)]
-)
+@pytest.mark.parametrize(("dtype", "nngp", "ntk"), TOLERANCES)
 def test_duals_are_exact_to_rounding(activation, dtype, nngp, ntk):
     layer = spec_of(ACTIVATIONS[activation]).layers[0]
     dtype = np.dtype(dtype)
-    covariances, roots, moments = moments_of(layer, dtype, *RANGES.get(activation, (-6, 6)))
+    covariances, roots, moments = moments_of(dtype, *RANGES.get(activation, (-6, 6)))
     found = run(ACTIVATIONS[activation], covariances, roots, dtype)
     with np.errstate(under="ignore"):
         wanted = evaluate_dual(layer, moments, slope=True)
