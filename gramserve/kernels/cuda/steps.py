@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from gramserve.kernels.cuda.tiles import TileForm
 from gramserve.stages import Offset
 
 
@@ -66,6 +67,8 @@ class Step:
 
     reads: int | None
     """State; None for the items."""
+    is_late: bool
+    """Whether it computes in the dtype behind the first pool."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ class KeepTiles(Step):
 
     writes: int
     chain: Chain
-    offsets: Offsets
+    tile: TileForm
     weight: float
     adds: bool
 
@@ -85,6 +88,7 @@ class PoolTiles(Step):
 
     writes: int
     chain: Chain
+    tile: TileForm
     window: int
     weight: float
 
@@ -95,6 +99,7 @@ class SumTiles(Step):
 
     result: int
     chain: Chain
+    tile: TileForm
     offsets: Offsets
     weight: float
 

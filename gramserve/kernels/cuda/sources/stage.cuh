@@ -76,8 +76,10 @@ struct State {
 
   template <class S>
   __device__ __forceinline__ long long entry(int pair, int a, int b) const {
-    const long long tile = (long long)pair * columns_kept + column_slots[b];
-    return (tile * rows_kept + row_slots[a]) * S::POSITIONS;
+    // What is not kept is not needed either: any tile will do in its place.
+    const int row = row_slots[a], column = column_slots[b];
+    const long long tile = (long long)pair * columns_kept + (column < 0 ? 0 : column);
+    return (tile * rows_kept + (row < 0 ? 0 : row)) * S::POSITIONS;
   }
 };
 
@@ -111,7 +113,7 @@ template <class S>
 struct NumberSource {
   using T = typename S::Scalar;
   const T* s;
-  const T* t; // null: zero
+  const T* t;
   int columns;
 
   template <bool TANGENT>
@@ -119,7 +121,7 @@ struct NumberSource {
       Pair<S, TANGENT>& pair, const Surroundings<S>&, int, int i, int j) const {
     const long long at = (long long)i * columns + j;
     pair.s.at[0][0] = s[at];
-    if constexpr (TANGENT) pair.t.at[0][0] = t == nullptr ? T(0) : t[at];
+    if constexpr (TANGENT) pair.t.at[0][0] = t[at];
   }
 };
 
@@ -259,7 +261,7 @@ __device__ __forceinline__ void sum_stage(
 template <class T, bool TANGENT, class Layers>
 __device__ __forceinline__ void number_stage(
     const Sides<T>& sides, int rows, int columns, const int* x_labels, const int* y_labels,
-    T* s, T* t, bool has_tangent, Cursor at) {
+    T* s, T* t, Cursor at) {
   using S = Shape<T, 1, 1, 1>;
   const long long number = (long long)blockIdx.x * blockDim.x + threadIdx.x;
   const long long count = (long long)rows * columns;
@@ -268,7 +270,7 @@ __device__ __forceinline__ void number_stage(
   Surroundings<S> around;
   sides.open(around, i, j);
   around.move_to(0, 0, x_labels[i] == y_labels[j]);
-  const NumberSource<S> source = {s, has_tangent ? t : nullptr, columns};
+  const NumberSource<S> source = {s, t, columns};
   Pair<S, TANGENT> pair;
   source.template load<TANGENT>(pair, around, 0, i, j);
   Layers::template run<S, TANGENT>(pair, around, at);
