@@ -14,7 +14,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from cuda_shim.compiler import Compiler
 from cuda_shim.memory import POISON, Memory
-from gramserve.arrays import Array
+from gramserve.arrays import Array, Stream
 from gramserve.errors import BlockError, DeviceMemoryError, GramserveError
 
 MESSAGE_BYTES = 1024
@@ -43,6 +43,12 @@ class ShimStream:
 
     def __exit__(self, *_: object) -> None:
         pass
+
+
+def _own(stream: Stream) -> ShimStream:
+    if not isinstance(stream, ShimStream):
+        raise BlockError(f"a stream of another device was given, {type(stream).__name__}")
+    return stream
 
 
 class ShimModule:
@@ -93,12 +99,11 @@ class ShimModule:
         arguments: Sequence[Array | np.generic | None],
         *,
         shared_bytes: int = 0,
-        stream: ShimStream,
+        stream: Stream,
     ) -> None:
         if name not in self._bounds:
             raise BlockError(f"the source has no kernel {name!r}; it has {sorted(self._bounds)}")
-        if not isinstance(stream, ShimStream):
-            raise BlockError(f"a stream of another device was given, {type(stream).__name__}")
+        _own(stream)
         self._check_sizes(name, grid, block, shared_bytes)
         # One word for each argument, and a pointer to each word, as cuLaunchKernel takes them.
         words = (ctypes.c_uint64 * max(1, len(arguments)))()
@@ -252,18 +257,19 @@ class ShimDevice:
     def allocate(self, shape: int | Sequence[int], dtype: DTypeLike) -> Array:
         return self.memory.allocate(shape, dtype)
 
-    def upload(self, values: NDArray[Any], stream: ShimStream) -> Array:
+    def upload(self, values: NDArray[Any], stream: Stream) -> Array:
+        _own(stream)
         array = self.allocate(values.shape, values.dtype)
         array[...] = values
         return array
 
-    def download(self, array: Array, into: NDArray[Any], stream: ShimStream) -> None:
+    def download(self, array: Array, into: NDArray[Any], stream: Stream) -> None:
         if array.shape != into.shape or array.dtype != into.dtype:
             raise BlockError(
                 f"{array.dtype} of shape {array.shape} was to be downloaded into {into.dtype} of "
                 f"shape {into.shape}"
             )
-        stream.promise(array, into)
+        _own(stream).promise(array, into)
         if into.dtype.kind == "f":
             into[...] = np.nan
         elif into.flags.c_contiguous:
