@@ -10,30 +10,31 @@
 
 namespace gramserve {
 
-// Twice k1(c), and a k0(c) if asked for.
-//
-// c + |c| is 2 max(c, 0) that lets through what is not finite, and takes no comparison.
-template <bool SLOPE, class T> __device__ __forceinline__ Moments<T> orders_of(T c, T a) {
-  const T positive = c + magnitude(c);
-  if (!SLOPE) {
-    const T rest = one_minus_magnitude(c);
-    const T cubed = rest * root_in_unit(rest);
-    return {multiply_add(cubed, order_one_of(rest, T(2)), positive), T(0)};
-  }
+// Twice k1(c), without comparisons: c + |c| is 2 max(c, 0), and lets through what is not finite.
+template <class T> __device__ __forceinline__ T twice_order_one(T c) {
+  const T rest = one_minus_magnitude(c);
+  return multiply_add(rest * root_in_unit(rest), order_one_of(rest, T(2)), c + magnitude(c));
+}
+
+// k0(c) - 1/2 = asin(c) / pi, which is odd: 1/2 - r with the sign of c.
+template <class T> __device__ __forceinline__ T centred_order_zero(T c) {
+  const T whole = T(1) - magnitude(c);
+  // A polynomial of what was not cut: of an infinite cosine it is infinite, and times 0 NaN.
+  const T width = root_in_unit(rest_of(whole));
+  return with_sign_of(multiply_add(-width, order_zero_of(whole), T(0.5)), c);
+}
+
+// Both, with one root.
+template <class T> struct Orders {
+  T twice_one;
+  T centred_zero;
+};
+template <class T> __device__ __forceinline__ Orders<T> orders_of(T c) {
   const T whole = T(1) - magnitude(c);
   const T rest = rest_of(whole);
   const T width = root_in_unit(rest);
-  const T first = multiply_add(rest * width, order_one_of(whole, T(2)), positive);
-  // A polynomial of what was not cut: of an infinite cosine it is infinite, and times 0 NaN.
-  const T r = width * order_zero_of(whole);
-  return {first, (c < T(0) ? r : T(1) - r) * a};
-}
-
-// k0(c).
-template <class T> __device__ __forceinline__ T order_zero(T c) {
-  const T whole = T(1) - magnitude(c);
-  const T r = root_in_unit(rest_of(whole)) * order_zero_of(whole);
-  return c < T(0) ? r : T(1) - r;
+  return {multiply_add(rest * width, order_one_of(whole, T(2)), c + magnitude(c)),
+          with_sign_of(multiply_add(-width, order_zero_of(whole), T(0.5)), c)};
 }
 
 // a n k1(c) and a k0(c): the rectifier, and the arc-cosine kernel of order 1. Numbers: a.
@@ -42,10 +43,12 @@ struct Ramp {
   template <bool SLOPE, class T>
   static __device__ __forceinline__ Moments<T> take(T s, Roots<T> x, Roots<T> y,
                                                     const T* numbers) {
-    const T a = numbers[0];
-    const Moments<T> orders = orders_of<SLOPE>(cosine_of(s, x, y), a);
+    const T c = cosine_of(s, x, y);
     // In this order half of the product belongs to x alone.
-    return {orders.value * (x.n * (T(0.5) * a) * y.n), orders.slope};
+    const T half = T(0.5) * numbers[0], norm = x.n * half * y.n;
+    if (!SLOPE) return {twice_order_one(c) * norm, T(0)};
+    const Orders<T> orders = orders_of(c);
+    return {orders.twice_one * norm, multiply_add(orders.centred_zero, numbers[0], half)};
   }
 };
 
@@ -55,10 +58,12 @@ struct Bent {
   template <bool SLOPE, class T>
   static __device__ __forceinline__ Moments<T> take(T s, Roots<T> x, Roots<T> y,
                                                     const T* numbers) {
-    const T a = numbers[0], b = numbers[1];
-    const Moments<T> orders = orders_of<SLOPE>(cosine_of(s, x, y), a);
-    return {multiply_add(orders.value, x.n * (T(0.5) * a) * y.n, s * b),
-            SLOPE ? orders.slope + b : T(0)};
+    const T c = cosine_of(s, x, y), b = numbers[1];
+    const T half = T(0.5) * numbers[0], norm = x.n * half * y.n;
+    if (!SLOPE) return {multiply_add(twice_order_one(c), norm, s * b), T(0)};
+    const Orders<T> orders = orders_of(c);
+    return {multiply_add(orders.twice_one, norm, s * b),
+            multiply_add(orders.centred_zero, numbers[0], half + b)};
   }
 };
 
@@ -68,7 +73,8 @@ struct Stair {
   template <bool SLOPE, class T>
   static __device__ __forceinline__ Moments<T> take(T s, Roots<T> x, Roots<T> y,
                                                     const T* numbers) {
-    return {multiply_add(order_zero(cosine_of(s, x, y)), numbers[0], numbers[1]), T(0)};
+    const T middle = multiply_add(numbers[0], T(0.5), numbers[1]);
+    return {multiply_add(centred_order_zero(cosine_of(s, x, y)), numbers[0], middle), T(0)};
   }
 };
 
@@ -80,10 +86,11 @@ struct RampSquared {
                                                     const T* numbers) {
     const T a = numbers[0];
     const T c = clipped(cosine_of(s, x, y));
-    const Moments<T> orders = orders_of<true>(c, T(1));
+    const Orders<T> orders = orders_of(c);
     const T norm = x.n * y.n;
-    const T value = multiply_add(orders.value * c, T(1.5), orders.slope * sine_squared(c));
-    return {value * norm * norm * a, SLOPE ? orders.value * norm * (T(2) * a) : T(0)};
+    const T zero = orders.centred_zero + T(0.5);
+    const T value = multiply_add(orders.twice_one * c, T(1.5), zero * sine_squared(c));
+    return {value * norm * norm * a, SLOPE ? orders.twice_one * norm * (T(2) * a) : T(0)};
   }
 };
 
@@ -97,7 +104,7 @@ template <int M> struct RampPower {
   static __device__ __forceinline__ Moments<T> take(T s, Roots<T> x, Roots<T> y,
                                                     const T* numbers) {
     const T c = clipped(cosine_of(s, x, y));
-    const T step = order_zero(c);
+    const T step = centred_order_zero(c) + T(0.5);
     const T sine = root_in_unit(sine_squared(c)) * T(1 / PI);
     const T norm = x.n * y.n;
     const T lower = IntegerPower<M - 1>::of(norm);

@@ -35,6 +35,22 @@ __device__ __forceinline__ double multiply_add(double a, double b, double c) { r
 __device__ __forceinline__ float magnitude(float x) { return fabsf(x); }
 __device__ __forceinline__ double magnitude(double x) { return fabs(x); }
 
+// |x| with the sign of another number.
+__device__ __forceinline__ float with_sign_of(float x, float other) {
+#if defined(__CUDA_ARCH__)
+  return copysignf(x, other);
+#else
+  return __builtin_copysignf(x, other);
+#endif
+}
+__device__ __forceinline__ double with_sign_of(double x, double other) {
+#if defined(__CUDA_ARCH__)
+  return copysign(x, other);
+#else
+  return __builtin_copysign(x, other);
+#endif
+}
+
 // 1 / sqrt(x) and 1 / x of a normal number to 20 bits, of which Newton's steps make all.
 __device__ __forceinline__ double leading_bits(double y) {
 #if !defined(__CUDA_ARCH__)
