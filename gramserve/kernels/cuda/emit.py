@@ -129,11 +129,11 @@ class _Emitter:
 
     def _name(self, threads: int, parameters: str, body: str) -> str:
         """Return the name of a kernel with this content, a known one or a new one."""
-        content = f"__launch_bounds__({threads}) @({parameters}) {{\n{body}\n}}\n"
+        content = f"__launch_bounds__({threads}) void @({parameters}) {{\n{body}\n}}\n"
         if content not in self._known:
             name = next(self._names)
             self._known[content] = name
-            self.kernels[name] = 'extern "C" __global__ void ' + content.replace("@", name, 1)
+            self.kernels[name] = 'extern "C" __global__ ' + content.replace("@", name, 1)
         return self._known[content]
 
     def _scalar(self, *, is_late: bool) -> str:

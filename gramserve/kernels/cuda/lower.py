@@ -26,6 +26,7 @@ from gramserve.kernels.cuda.steps import (
     Taps,
 )
 from gramserve.kernels.cuda.tiles import TileForm, choose_tile
+from gramserve.kernels.cuda.variances import VARIANCE_STEP, variance_offsets
 from gramserve.kernels.pooling import axis_weights
 from gramserve.spec import KernelSpec, layers
 from gramserve.stages import (
@@ -107,6 +108,7 @@ class _Lowering:
     def __init__(self, spec: KernelSpec, item_shape: Sequence[int], form: Format) -> None:
         self._network = cut_stages(spec, item_shape)
         self._form = form
+        self._offsets = variance_offsets(spec, item_shape)
         self._numbers: list[float] = []
         self._states: list[StateForm] = []
         self._steps: list[Step] = []
@@ -294,7 +296,8 @@ class _Lowering:
         for link in links:
             self._keep(link.numbers)
         variances = [link.variance for link in links if link.variance is not None]
-        return Chain(tuple(link.type for link in links), first, min(variances, default=0))
+        variance = self._offsets[min(variances)] if variances else 0
+        return Chain(tuple(link.type for link in links), first, variance)
 
     def _change(self, flow: _Flow, link: _Link) -> None:
         assert flow.state is not None  # noqa: S101 - made its own before
@@ -441,7 +444,7 @@ def _dual_links(step: LayerStep) -> list[_Link]:
     links = [_Link(f"Dual<{functor}>", numbers, step.variance)]
     if getattr(layer, "project", False):
         # It looks back at the variances of the activation before it.
-        links.append(_Link("Projection", (), step.variance, behind=1))
+        links.append(_Link("Projection", (), step.variance, behind=VARIANCE_STEP))
     return links
 
 

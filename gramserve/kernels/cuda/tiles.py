@@ -57,7 +57,7 @@ def choose_tile(
     words = height * copies * itemsize // 4
     found = [
         TileForm(height, width // columns, columns)
-        for columns in range(1, width + 1)
+        for columns in (1, 2, 4, 8)
         if width % columns == 0
         and width // columns <= 32
         and words * columns <= _MOST

@@ -26,6 +26,15 @@ struct Constant<double> {
   static __device__ __forceinline__ const double* numbers() { return numbers_f64; }
 };
 
+// Variances of a layer begin at multiples of this, so that those of neighbouring columns can be
+// loaded together.
+constexpr int VARIANCE_STEP = 4;
+
+template <class S>
+__device__ constexpr int positional_variances() {
+  return (S::POSITIONS + VARIANCE_STEP - 1) / VARIANCE_STEP * VARIANCE_STEP;
+}
+
 // What a chain has taken so far.
 struct Cursor {
   int number;
@@ -34,8 +43,8 @@ struct Cursor {
 
 // What the layers of a chain read beside the tile.
 //
-// x has the variances of an item as they are, layer by layer. y has the rows of every layer twice,
-// one copy behind the other, so that row j + a of it is row (j + a) % H of the item.
+// x has the variances of an item layer by layer. y has the rows of every layer twice, one copy
+// behind the other, so that row j + a of it is row (j + a) % H of the item.
 template <class S>
 struct Surroundings {
   using T = typename S::Scalar;
@@ -111,7 +120,7 @@ struct Dual {
   static constexpr int NUMBERS = Functor::NUMBERS;
   template <class S>
   static __device__ constexpr int variances() {
-    return S::POSITIONS;
+    return positional_variances<S>();
   }
 
   template <class S, bool TANGENT>
@@ -158,7 +167,7 @@ struct DualOfMean {
   static constexpr int NUMBERS = Functor::NUMBERS;
   template <class S>
   static __device__ constexpr int variances() {
-    return 1;
+    return VARIANCE_STEP;
   }
 
   template <class S, bool TANGENT>
@@ -218,8 +227,9 @@ struct Projection {
   static __device__ __forceinline__ void run(
       Pair<S, TANGENT>& pair, const Surroundings<S>& around, Cursor at) {
     using T = typename S::Scalar;
-    const Roots<T>* mine = around.x + at.variance - S::POSITIONS + around.place.column;
-    const Roots<T>* theirs = around.y + 2 * (at.variance - S::POSITIONS);
+    const int variance = at.variance - positional_variances<S>();
+    const Roots<T>* mine = around.x + variance + around.place.column;
+    const Roots<T>* theirs = around.y + 2 * variance;
 #pragma unroll
     for (int j = 0; j < S::ROWS; ++j)
 #pragma unroll

@@ -6,6 +6,11 @@
 
 #include "chain.cuh"
 
+// Dynamic shared memory of a block.
+#ifndef GRAMSERVE_SHARED
+#define GRAMSERVE_SHARED(name) extern __shared__ __align__(16) unsigned char name[]
+#endif
+
 namespace gramserve {
 
 // Threads of a block of every stage.

@@ -1,0 +1,209 @@
+"""The CUDA engine's side of the engine protocol."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gramserve.arrays import Device, cuda_unavailable, find_devices, namespace_of, to_host
+from gramserve.errors import EngineUnavailableError, NonFiniteKernelError
+from gramserve.kernels.cpu import CpuEngine
+from gramserve.kernels.cuda.activations import find_unsupported
+from gramserve.kernels.cuda.program import Program, lower_for
+from gramserve.kernels.cuda.run import Block, evaluate_block
+from gramserve.kernels.items import Items, label_items
+from gramserve.kernels.precision import overflow, result_dtype
+from gramserve.kernels.reference import ReferenceEngine
+from gramserve.spec import KernelSpec, OutputName, Precision, infer_shapes
+
+_PROGRAMS_KEPT = 16
+
+
+class CudaEngine:
+    """CuPy, cyclic tiles in registers of a card.
+
+    Parameters
+    ----------
+    device : Device, optional
+        Where to compute; by default the first card of ``CUDA_VISIBLE_DEVICES``, looked for when
+        it is needed first.
+    """
+
+    name = "cuda"
+    about = "CUDA, cyclic tiles in registers"
+
+    def __init__(self, device: Device | None = None) -> None:
+        self._device = device
+        self._dense = ReferenceEngine()
+        self._host = CpuEngine()
+        self._programs: OrderedDict[tuple[Any, ...], Program] = OrderedDict()
+        # Threads of one process share a card: their blocks follow each other.
+        self._lock = threading.Lock()
+
+    @property
+    def device(self) -> str:
+        """Name of the card; "cuda" while none is there."""
+        return "cuda" if self.missing() else self._card().name
+
+    def missing(self) -> str | None:
+        """Return why there is no card to compute on, or None."""
+        return None if self._device is not None else cuda_unavailable()
+
+    def _card(self) -> Device:
+        if self._device is None:
+            reason = cuda_unavailable()
+            if reason is not None:
+                raise EngineUnavailableError(reason)
+            self._device = find_devices()[0]
+        return self._device
+
+    def refusal(self, spec: KernelSpec, precision: Precision) -> str | None:  # noqa: ARG002
+        """Return why the engine cannot run a kernel, or None if it can."""
+        reason = self.missing()
+        if reason is not None:
+            return reason
+        found = find_unsupported(spec.layers)
+        for number, readout in enumerate(spec.readouts):
+            found = found or find_unsupported(readout.layers, f"readouts[{number}].layers")
+        return found
+
+    def warm(self) -> None:
+        """Nothing: kernels are compiled for each network, and kept on disk."""
+
+    def temporary_bytes(
+        self, spec: KernelSpec, item_shape: Sequence[int], precision: Precision
+    ) -> int:
+        """Return the memory of the host that a block needs beside its values, in bytes."""
+        return self._host.temporary_bytes(spec, item_shape, precision)
+
+    def variance_length(self, spec: KernelSpec, item_shape: Sequence[int]) -> int:
+        """Return how many variances an item has: all layers' ``q``, in the layers' order."""
+        return self._host.variance_length(spec, item_shape)
+
+    def variances(
+        self,
+        spec: KernelSpec,
+        values: NDArray[Any],
+        precision: Precision,
+        *,
+        memory_bytes: int,
+        threads: int = 1,
+    ) -> NDArray[Any]:
+        """Return the variances of every item, computed on the host by the CPU engine.
+
+        They take the time of a few pairs for each item, and a block has many pairs of each.
+        """
+        return self._host.variances(
+            spec, values, precision, memory_bytes=memory_bytes, threads=threads
+        )
+
+    def evaluate(
+        self,
+        spec: KernelSpec,
+        rows: Items,
+        columns: Items,
+        precision: Precision,
+        *,
+        memory_bytes: int,
+        threads: int = 1,  # noqa: ARG002 - a card has its own
+    ) -> dict[OutputName, NDArray[Any]]:
+        """Return all kernels asked for, of every row item with every column item.
+
+        Parameters
+        ----------
+        spec : KernelSpec
+            The kernel.
+        rows, columns : Items
+            n and m items of one shape.
+        precision : {"float32", "mixed", "float64"}
+            How to compute. "mixed" takes float64 from the first pool on.
+        memory_bytes : int
+            Of the host, for finding the layer of a value that is not finite. The card's own free
+            memory decides how many pairs go together.
+        threads : int
+            Not used.
+
+        Returns
+        -------
+        dict of ndarray, (n, m)
+            float64 for "float64", else float32.
+
+        Raises
+        ------
+        NonFiniteKernelError
+            When a value is NaN or infinite; names the layer and the first bad pair.
+        DeviceMemoryError
+            When not even one pair fits on the card.
+        BlockError
+            When the card fails.
+        """
+        infer_shapes(spec, rows.values.shape[1:])
+        with self._lock:
+            device = self._card()
+            program = self._program(device, spec, rows.values.shape[1:], precision)
+            block = Block(spec, rows, columns, *label_items(rows, columns))
+            ends = evaluate_block(device, program, block)
+            stream = device.stream()
+            result: dict[OutputName, NDArray[Any]] = {}
+            with device.guard(), stream:
+                for name in spec.outputs:
+                    readout, _, kernel = name.rpartition(".")
+                    values = ends[readout].t if kernel == "ntk" else ends[readout].s
+                    assert values is not None  # noqa: S101 - it was asked for
+                    with np.errstate(over="ignore"):  # what overflows here is found below
+                        stored = namespace_of(values).array(values, result_dtype(precision))
+                    result[name] = np.empty(stored.shape, stored.dtype)
+                    device.download(stored, result[name], stream)
+                # A tangent kernel may be finite where the covariance that goes with it is not.
+                bad = [
+                    to_host(end.s)
+                    for end in ends.values()
+                    if not namespace_of(end.s).isfinite(end.s).all()
+                ]
+                stream.synchronize()
+        for gram in result.values():
+            if block.is_symmetric:
+                for row in range(len(gram)):
+                    gram[row + 1 :, row] = gram[row, row + 1 :]
+        for found in (*result.values(), *bad):
+            if not np.isfinite(found).all():
+                self._blame(spec, (rows, columns), precision, memory_bytes, found)
+        return result
+
+    def _program(
+        self, device: Device, spec: KernelSpec, shape: tuple[int, ...], precision: Precision
+    ) -> Program:
+        """Return a network compiled for the device; the last few are kept."""
+        key = (spec, shape, precision)
+        if key not in self._programs:
+            self._programs[key] = Program(device, spec, shape, precision)
+        self._programs.move_to_end(key)
+        while len(self._programs) > _PROGRAMS_KEPT:
+            self._programs.popitem(last=False)
+        return self._programs[key]
+
+    def _blame(
+        self,
+        spec: KernelSpec,
+        sides: tuple[Items, Items],
+        precision: Precision,
+        memory_bytes: int,
+        gram: NDArray[Any],
+    ) -> None:
+        """Have the reference engine find the layer at which the first bad pair goes wrong."""
+        row, column = (int(index) for index in np.argwhere(~np.isfinite(gram))[0])
+        one, other = sides[0][row : row + 1], sides[1][column : column + 1]
+        tries: tuple[Precision, ...] = (precision,)
+        if precision == "mixed":
+            # Of which the reference engine takes nothing in float32.
+            tries = ("mixed", "float32")
+        for each in tries:
+            try:
+                self._dense.evaluate(spec, one, other, each, memory_bytes=memory_bytes)
+            except NonFiniteKernelError as error:
+                where, kind = error.context["layer"], error.context["type"]
+                raise overflow(where, kind, (row, column), precision) from None
+        raise overflow("result", "result", (row, column), precision)
