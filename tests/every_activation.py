@@ -36,6 +36,7 @@ DEGREES_OF_TEMPLATES = {
     "order 1": {"type": "arc_cosine", "order": 1, "normalized": True},
     "order 4": {"type": "arc_cosine", "order": 4},
     "order 7": {"type": "arc_cosine", "order": 7},
+    "order 20": {"type": "arc_cosine", "order": 20},
     "power 0": {"type": "power", "degree": 0},
     "power 1": {"type": "power", "degree": 1},
     "power 4": {"type": "power", "degree": 4},

@@ -37,37 +37,46 @@ __device__ __forceinline__ double magnitude(double x) { return fabs(x); }
 
 // |x| with the sign of another number.
 __device__ __forceinline__ float with_sign_of(float x, float other) {
-#if defined(__CUDA_ARCH__)
   return copysignf(x, other);
-#else
-  return __builtin_copysignf(x, other);
-#endif
 }
 __device__ __forceinline__ double with_sign_of(double x, double other) {
-#if defined(__CUDA_ARCH__)
   return copysign(x, other);
-#else
-  return __builtin_copysign(x, other);
-#endif
 }
 
-// 1 / sqrt(x) and 1 / x of a normal number to 20 bits, of which Newton's steps make all.
-__device__ __forceinline__ double leading_bits(double y) {
-#if !defined(__CUDA_ARCH__)
-  unsigned long long bits;
-  __builtin_memcpy(&bits, &y, sizeof bits);
-  bits &= ~0xffffffffull;
-  __builtin_memcpy(&y, &bits, sizeof bits);
-#endif
-  return y;
+// The bits of a number, and the number with these bits.
+#if defined(__CUDA_ARCH__)
+__device__ __forceinline__ unsigned bits_of(float x) { return __float_as_uint(x); }
+__device__ __forceinline__ unsigned long long bits_of(double x) {
+  return static_cast<unsigned long long>(__double_as_longlong(x));
 }
+__device__ __forceinline__ float number_of(unsigned bits) { return __uint_as_float(bits); }
+__device__ __forceinline__ double number_of(unsigned long long bits) {
+  return __longlong_as_double(static_cast<long long>(bits));
+}
+#else
+template <class To, class From> __device__ __forceinline__ To reinterpreted(From from) {
+  To to;
+  __builtin_memcpy(&to, &from, sizeof to);
+  return to;
+}
+__device__ __forceinline__ unsigned bits_of(float x) { return reinterpreted<unsigned>(x); }
+__device__ __forceinline__ unsigned long long bits_of(double x) {
+  return reinterpreted<unsigned long long>(x);
+}
+__device__ __forceinline__ float number_of(unsigned bits) { return reinterpreted<float>(bits); }
+__device__ __forceinline__ double number_of(unsigned long long bits) {
+  return reinterpreted<double>(bits);
+}
+#endif
+
+// 1 / sqrt(x) and 1 / x of a normal number to 20 bits, of which Newton's steps make all.
 __device__ __forceinline__ double seed_of_inverse_root(double x) {
 #if defined(__CUDA_ARCH__)
   double y;
   asm("rsqrt.approx.ftz.f64 %0, %1;" : "=d"(y) : "d"(x));
   return y;
 #else
-  return leading_bits(1.0 / sqrt(x));
+  return number_of(bits_of(1.0 / sqrt(x)) & ~0xffffffffull);
 #endif
 }
 __device__ __forceinline__ double seed_of_reciprocal(double x) {
@@ -76,7 +85,7 @@ __device__ __forceinline__ double seed_of_reciprocal(double x) {
   asm("rcp.approx.ftz.f64 %0, %1;" : "=d"(y) : "d"(x));
   return y;
 #else
-  return leading_bits(1.0 / x);
+  return number_of(bits_of(1.0 / x) & ~0xffffffffull);
 #endif
 }
 
@@ -161,11 +170,7 @@ __device__ __forceinline__ float one_minus_magnitude(float c) {
 }
 __device__ __forceinline__ double one_minus_magnitude(double c) {
   const double rest = 1.0 - fabs(c);
-#if defined(__CUDA_ARCH__)
-  return __double2hiint(rest) < 0 ? 0.0 : rest;  // comparisons of integers are faster
-#else
-  return rest > 0.0 ? rest : 0.0;
-#endif
+  return bits_of(rest) >> 63 ? 0.0 : rest;  // faster than a comparison of numbers
 }
 
 // c moved into [-1, 1]; NaN where it is not finite, because the product with 0 then is.
@@ -179,29 +184,10 @@ __device__ __forceinline__ double clipped(double c) {
 
 // value 2^k where the last bits of power are the integer k.
 __device__ __forceinline__ float times_power_of_two(float value, float power) {
-#if defined(__CUDA_ARCH__)
-  return __int_as_float(__float_as_int(value) + (__float_as_int(power) << 23));
-#else
-  unsigned bits, exponent;
-  __builtin_memcpy(&bits, &value, sizeof bits);
-  __builtin_memcpy(&exponent, &power, sizeof exponent);
-  bits += exponent << 23;
-  __builtin_memcpy(&value, &bits, sizeof bits);
-  return value;
-#endif
+  return number_of(bits_of(value) + (bits_of(power) << 23));
 }
 __device__ __forceinline__ double times_power_of_two(double value, double power) {
-#if defined(__CUDA_ARCH__)
-  return __hiloint2double(__double2hiint(value) + (__double2loint(power) << 20),
-                          __double2loint(value));
-#else
-  unsigned long long bits, exponent;
-  __builtin_memcpy(&bits, &value, sizeof bits);
-  __builtin_memcpy(&exponent, &power, sizeof exponent);
-  bits += exponent << 52;
-  __builtin_memcpy(&value, &bits, sizeof bits);
-  return value;
-#endif
+  return number_of(bits_of(value) + (bits_of(power) << 52));
 }
 
 // c0 + x (c1 + x (c2 + ...)): one multiply-add for each coefficient but the last.
