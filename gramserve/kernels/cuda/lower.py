@@ -35,9 +35,9 @@ from gramserve.stages import (
     Stage,
     averages_variances,
     cut_stages,
-    stride_product,
 )
 from gramserve.stages import Step as LayerStep
+from gramserve.stages.stage import stride_product
 
 LARGEST_WINDOW = 4
 """Of pools that are done along with the tiles: there is code for every place in a window."""
