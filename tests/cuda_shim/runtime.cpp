@@ -318,11 +318,11 @@ void meet_block() {
 int run(void (*kernel)(void **), void **arguments, unsigned grid, unsigned block,
         unsigned shared_bytes, int backward, char *message, unsigned long message_bytes,
         void **fault) {
-    if (stacks == nullptr) {
-        stacks = map(size_t(most_threads) * stack_bytes);
-        for (unsigned t = 0; t < most_threads; ++t)
-            mprotect(stacks + size_t(t) * stack_bytes, page, PROT_NONE);
-    }
+    // Not kept for the next launch: a process may have only so many mappings, each guarded stack
+    // is two, and every library has its own.
+    stacks = map(size_t(block) * stack_bytes);
+    for (unsigned t = 0; t < block; ++t)
+        mprotect(stacks + size_t(t) * stack_bytes, page, PROT_NONE);
     // Shared memory ends where a page begins that nobody may touch, and begins after another.
     const size_t rounded = (shared_bytes + 15u) / 16 * 16;
     const size_t pages = (rounded + page - 1) / page * page;
@@ -361,6 +361,7 @@ int run(void (*kernel)(void **), void **arguments, unsigned grid, unsigned block
     // An alternate stack may have been none; SS_DISABLE then restores that.
     sigaltstack(&other, nullptr);
     munmap(region, pages + 2 * page);
+    munmap(stacks, size_t(block) * stack_bytes);
     return failed;
 }
 

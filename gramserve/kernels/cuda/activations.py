@@ -25,7 +25,7 @@ from gramserve.kernels.closed_forms import (
     find_reason,
 )
 from gramserve.spec import layers
-from gramserve.stages import wraps_or_fills
+from gramserve.stages import uses_variances, wraps_or_fills
 
 _TYPES = {
     RAMP: ("Ramp", 1),
@@ -108,3 +108,28 @@ def functor_of(layer: layers.Layer) -> Functor:
         return f"gramserve::{_TEMPLATES[kind]}<{degree}>", numbers
     name, count = _TYPES[kind]
     return f"gramserve::{name}", (*numbers, *[0.0] * (count - len(numbers)))
+
+
+def count_numbers(network: Iterable[layers.Layer]) -> int:
+    """Return how many numbers of layers a module has to hold.
+
+    Parameters
+    ----------
+    network : iterable of Layer
+        All layers, those of branches included, for which :func:`find_unsupported` is None.
+
+    Returns
+    -------
+    int
+        Two for every layer with weights, those of its functor for every activation.
+    """
+    count = 0
+    for layer in network:
+        match layer:
+            case layers.Conv() | layers.ConvLocal() | layers.Dense() | layers.Linear():
+                count += 2
+            case layers.Residual() | layers.Concat():
+                count += 1
+            case _ if uses_variances(layer) or isinstance(layer, layers.Square):
+                count += len(functor_of(layer)[1])
+    return count

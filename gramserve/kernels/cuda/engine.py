@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from gramserve.arrays import Device, cuda_unavailable, find_devices, namespace_of, to_host
 from gramserve.errors import EngineUnavailableError, NonFiniteKernelError
 from gramserve.kernels.cpu import CpuEngine
-from gramserve.kernels.cuda.activations import find_unsupported
-from gramserve.kernels.cuda.program import Program, lower_for
+from gramserve.kernels.cuda.activations import count_numbers, find_unsupported
+from gramserve.kernels.cuda.program import NUMBERS_OF_LAYERS, Program
 from gramserve.kernels.cuda.run import Block, evaluate_block
 from gramserve.kernels.items import Items, label_items
 from gramserve.kernels.precision import overflow, result_dtype
 from gramserve.kernels.reference import ReferenceEngine
+from gramserve.kernels.variances import spec_layers
 from gramserve.spec import KernelSpec, OutputName, Precision, infer_shapes
 
 _PROGRAMS_KEPT = 16
@@ -68,6 +69,11 @@ class CudaEngine:
         found = find_unsupported(spec.layers)
         for number, readout in enumerate(spec.readouts):
             found = found or find_unsupported(readout.layers, f"readouts[{number}].layers")
+        if found is None and (numbers := count_numbers(spec_layers(spec))) > NUMBERS_OF_LAYERS:
+            found = (
+                f"its layers have {numbers} numbers, most of them coefficients of polynomials, and "
+                f"constant memory has room for {NUMBERS_OF_LAYERS}"
+            )
         return found
 
     def warm(self) -> None:

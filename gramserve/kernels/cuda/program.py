@@ -18,6 +18,9 @@ from gramserve.spec import KernelSpec, Precision
 NUMBERS_ROOM = 4096
 """Numbers of a network that a module has room for, as ``chain.cuh`` has it."""
 
+NUMBERS_OF_LAYERS = NUMBERS_ROOM - 1024
+"""Of which layers may take so many; the rest is for weights of pools."""
+
 _TYPES = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
 
 

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 from gramserve.stages import Offset
 
-_ROOM = 64
-"""Registers of 32 bits that a lane should give to S and T, so that twelve warps fit."""
+_ROOM, _TANGENT_ROOM = 64, 48
+"""Registers of 32 bits that a lane should give to S, or to S and T: with more, the compiler begins
+to spill where it would still have registers left, or too few warps fit."""
 
 _MOST = 128
 """What it can give."""
@@ -65,7 +66,7 @@ def choose_tile(
     ]
 
     def worth(form: TileForm) -> tuple[bool, float, int]:
-        fits = words * form.columns <= _ROOM
+        fits = words * form.columns <= (_ROOM if copies == 1 else _TANGENT_ROOM)
         used = form.groups * form.lanes / 32
         return fits, used, form.columns if fits else -form.columns
 

@@ -9,7 +9,7 @@
 #include "duals.cuh"
 
 // Room for the numbers of a network: set by the host, so that other weights compile nothing.
-constexpr int NUMBERS_ROOM = 4096;
+inline constexpr int NUMBERS_ROOM = 4096;
 __constant__ float numbers_f32[NUMBERS_ROOM];
 __constant__ double numbers_f64[NUMBERS_ROOM];
 
@@ -28,7 +28,7 @@ struct Constant<double> {
 
 // Variances of a layer begin at multiples of this, so that those of neighbouring columns can be
 // loaded together.
-constexpr int VARIANCE_STEP = 4;
+inline constexpr int VARIANCE_STEP = 4;
 
 template <class S>
 __device__ constexpr int positional_variances() {

@@ -8,7 +8,7 @@
 
 namespace gramserve {
 
-constexpr int DENSE_THREADS = 256;
+inline constexpr int DENSE_THREADS = 256;
 
 // One axis of a state: its size and which offsets are kept.
 struct DenseAxis {

@@ -8,7 +8,7 @@
 
 namespace gramserve {
 
-constexpr double PI = 3.14159265358979323846;
+inline constexpr double PI = 3.14159265358979323846;
 
 // Numbers of the format.
 template <class T> struct Format;

@@ -14,8 +14,8 @@
 namespace gramserve {
 
 // Threads of a block of every stage.
-constexpr int STAGE_THREADS = 128;
-constexpr int STAGE_WARPS = STAGE_THREADS / 32;
+inline constexpr int STAGE_THREADS = 128;
+inline constexpr int STAGE_WARPS = STAGE_THREADS / 32;
 
 // The pairs of a batch: rows of x and y, and whether both are one item.
 struct Pairs {

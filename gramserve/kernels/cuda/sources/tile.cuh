@@ -13,7 +13,7 @@
 
 namespace gramserve {
 
-constexpr unsigned EVERY_LANE = 0xffffffffu;
+inline constexpr unsigned EVERY_LANE = 0xffffffffu;
 
 // Keeps the compiler from computing in advance, and keeping in registers, what depends on a value.
 __device__ __forceinline__ int afresh(int value) {
