@@ -36,9 +36,7 @@ def difference(description, shape, precision, engine=None, **sizes):
     spec = parse_kernel(description)
     rows, columns = pair_items(spec, shape, **sizes)
     exact = REFERENCE.evaluate(spec, rows, columns, "float64", memory_bytes=MEMORY)
-    found = (engine or shim_engine()).evaluate(
-        spec, rows, columns, precision, memory_bytes=MEMORY
-    )
+    found = (engine or shim_engine()).evaluate(spec, rows, columns, precision, memory_bytes=MEMORY)
     assert list(found) == list(exact) == list(spec.outputs)
     own = REFERENCE.evaluate(spec, rows, rows, "float64", memory_bytes=MEMORY)
     return {

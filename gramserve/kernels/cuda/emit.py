@@ -139,7 +139,7 @@ class _Emitter:
     def _scalar(self, *, is_late: bool) -> str:
         return self._scalars[is_late]
 
-    def add(self, step: Step) -> str:
+    def add(self, step: Step) -> str:  # noqa: PLR0911 - one for each kind of step
         """Return the kernel of a step."""
         match step:
             case KeepTiles() | PoolTiles() | SumTiles():
@@ -169,14 +169,11 @@ class _Emitter:
             is_split = str(self._steps.states[step.reads].is_split).lower()
             source = _state_parameters("from", scalar)
             value = (
-                f"const StateSource<Tiles, {is_split}> source = "
-                f"{{{_state_value('from', scalar)}}};"
+                f"const StateSource<Tiles, {is_split}> source = {{{_state_value('from', scalar)}}};"
             )
         body = [f"  using Tiles = {shape};", f"  {value}"]
         layers = group_layers(step.chain.layers)
-        common = (
-            f"source, Sides<{scalar}>{_SIDES_VALUE.format(scalar)}, {_PAIRS_VALUE}, "
-        )
+        common = f"source, Sides<{scalar}>{_SIDES_VALUE.format(scalar)}, {_PAIRS_VALUE}, "
         cursor = "Cursor{number, variance}"
         parameters = [_sides_parameters(scalar), _PAIRS, source, "int number, int variance"]
         match step:

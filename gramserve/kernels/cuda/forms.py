@@ -93,9 +93,7 @@ def column_runs(kept: Sequence[int], pooled: int) -> Ints:
     """
     places = slots(kept, pooled)
     taken = sorted(set(kept) | {(offset - 1) % pooled for offset in kept})
-    return _ints(
-        [(offset, places[offset], places[(offset + 1) % pooled]) for offset in taken]
-    )
+    return _ints([(offset, places[offset], places[(offset + 1) % pooled]) for offset in taken])
 
 
 def offset_tables(offsets: Offsets) -> tuple[Ints, Ints]:

@@ -76,9 +76,9 @@ class Batch:
         Where.
     program : Program
         The network.
-    early, late : SideArrays
-        The block's items.
-    pairs : (array, array, array) of int32
+    sides : (SideArrays, SideArrays)
+        The block's items, in the dtypes before and behind the first pool.
+    pairs : tuple of array of int32
         Rows, columns, and 1 where both are one item; on the device.
     stream : Stream
         Where everything happens.
@@ -88,13 +88,12 @@ class Batch:
         self,
         device: Device,
         program: Program,
-        early: SideArrays,
-        late: SideArrays,
-        pairs: tuple[Array, Array, Array],
+        sides: tuple[SideArrays, SideArrays],
+        pairs: tuple[Array, ...],
         stream: Stream,
     ) -> None:
         self._device, self._program = device, program
-        self._sides = (early, late)
+        self._sides = sides
         self._count = len(pairs[0])
         self._pairs = (*pairs, np.int32(self._count))
         self._stream = stream

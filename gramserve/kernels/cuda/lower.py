@@ -116,9 +116,7 @@ class _Lowering:
         """Our number of a state of the network."""
         self._results = [] if self._network.result is None else [self._network.result]
         self._results += [
-            tap.reads
-            for tap in self._network.taps
-            if tap.shared is None and tap.reads is not None
+            tap.reads for tap in self._network.taps if tap.shared is None and tap.reads is not None
         ]
 
     def lower(self) -> Steps:
@@ -233,9 +231,7 @@ class _Lowering:
             types = ", ".join(_chain_type([link.type for link in branch]) for branch in branches)
             numbers = [number for link in inside for number in link.numbers]
             firsts = [link.variance for link in inside if link.variance is not None]
-            return [
-                _Link(f"Fork<{types}>", (*numbers, step.weight), min(firsts, default=None))
-            ]
+            return [_Link(f"Fork<{types}>", (*numbers, step.weight), min(firsts, default=None))]
         layer = step.layer
         match layer:
             case layers.Conv() | layers.ConvLocal() | layers.Dense():
@@ -247,8 +243,8 @@ class _Lowering:
                 links = [_Link(f"Conv<{axes}, {trained}>", _conv_numbers(layer), None)]
                 return [*links, _Link("Alone", (), None)] if _is_local(layer) else links
             case layers.Linear():
-                numbers = (layer.factor, 0.0)
-                return [_Link("Conv<Axis<1, 0, 1>, Axis<1, 0, 1>, false>", numbers, None)]
+                scale = (layer.factor, 0.0)
+                return [_Link("Conv<Axis<1, 0, 1>, Axis<1, 0, 1>, false>", scale, None)]
         return _dual_links(step)
 
     def _flush(
@@ -464,9 +460,7 @@ def _keeps_tiles(step: LayerStep | Fork) -> bool:
 def _fork_depth(step: LayerStep | Fork) -> int:
     if not isinstance(step, Fork):
         return 0
-    return 1 + max(
-        (_fork_depth(inner) for branch in step.branches for inner in branch), default=0
-    )
+    return 1 + max((_fork_depth(inner) for branch in step.branches for inner in branch), default=0)
 
 
 def _chain_type(types: Sequence[str]) -> str:

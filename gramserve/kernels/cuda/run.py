@@ -93,7 +93,7 @@ def evaluate_block(device: Device, program: Program, block: Block) -> dict[str, 
         stream.synchronize()
         if program.steps.steps:
             _run_batches(device, program, block, (early, late), values)
-        found = _run_tail(device, program, block, late, values, stream)
+        found = _run_tail(device, (program, block, late), values, stream)
         stream.synchronize()
     return found
 
@@ -104,17 +104,13 @@ def _upload_sides(
     spec, shape = block.spec, block.rows.values.shape[1:]
     mine = roots_of(spec, shape, block.rows.variances, dtype)
     theirs = doubled_roots(spec, shape, roots_of(spec, shape, block.columns.variances, dtype))
-    items: list[Array | None] = [None, None]
-    packs = 0
-    if program.steps.steps and dtype == program.dtypes.early:
-        packing = packing_of(spec, shape)
-        for number, side in enumerate((block.rows, block.columns)):
-            packed = packed_items(spec, side.values, dtype, packing, doubled=number == 1)
-            packs = packed.shape[1]
-            items[number] = device.upload(packed, stream)
-    return SideArrays(
-        device.upload(mine, stream), device.upload(theirs, stream), mine.shape[1], *items, packs
-    )
+    roots = device.upload(mine, stream), device.upload(theirs, stream), mine.shape[1]
+    if not program.steps.steps or dtype != program.dtypes.early:
+        return SideArrays(*roots, None, None, 0)
+    packing = packing_of(spec, shape)
+    x = packed_items(spec, block.rows.values, dtype, packing, doubled=False)
+    y = packed_items(spec, block.columns.values, dtype, packing, doubled=True)
+    return SideArrays(*roots, device.upload(x, stream), device.upload(y, stream), x.shape[1])
 
 
 def _base_values(device: Device, program: Program, block: Block, stream: Stream) -> Values:
@@ -176,10 +172,8 @@ def _run_batches(
         try:
             stream.synchronize()
             with device.guard(), stream:
-                pairs = tuple(
-                    device.upload(array[part], stream) for array in (rows, columns, same)
-                )
-                batch = Batch(device, program, *sides, pairs, stream)  # type: ignore[arg-type]
+                pairs = tuple(device.upload(array[part], stream) for array in (rows, columns, same))
+                batch = Batch(device, program, sides, pairs, stream)
                 batch.run()
                 _collect(program, batch, pairs, values)
         except DeviceMemoryError:
@@ -209,14 +203,10 @@ def _collect(program: Program, batch: Batch, pairs: tuple[Array, ...], values: V
 
 
 def _run_tail(
-    device: Device,
-    program: Program,
-    block: Block,
-    sides: SideArrays,
-    values: Values,
-    stream: Stream,
+    device: Device, what: tuple[Program, Block, SideArrays], values: Values, stream: Stream
 ) -> dict[str, Values]:
     """Take the numbers of a block through the layers on single numbers, in place."""
+    program, block, sides = what
     found = {"": _result(values, 0)}
     labels = np.unique(
         np.concatenate([block.row_labels, block.column_labels]), return_inverse=True

@@ -104,12 +104,18 @@ struct StateSource {
 
   static __device__ __forceinline__ void fetch(Tile<S>& tile, const T* from, const T* more) {
 #pragma unroll
-    for (int j = 0; j < S::ROWS; ++j)
+    for (int j = 0; j < S::ROWS; ++j) {
+      using Columns = Pack<T, S::COLUMNS>;
+      const int row = j * S::WIDTH;
+      const Columns first = load_whole(reinterpret_cast<const Columns*>(from + row));
 #pragma unroll
-      for (int c = 0; c < S::COLUMNS; ++c) {
-        tile.at[j][c] = from[j * S::WIDTH + c];
-        if constexpr (IS_SPLIT) tile.at[j][c] += more[j * S::WIDTH + c];
+      for (int c = 0; c < S::COLUMNS; ++c) tile.at[j][c] = first.at[c];
+      if constexpr (IS_SPLIT) {
+        const Columns second = load_whole(reinterpret_cast<const Columns*>(more + row));
+#pragma unroll
+        for (int c = 0; c < S::COLUMNS; ++c) tile.at[j][c] += second.at[c];
       }
+    }
   }
 };
 
