@@ -79,8 +79,33 @@ def compile_for(source: str, architecture: str) -> Compiled:
     BlockError
         The compiler refuses; the message has its log.
     """
+    told, cubin = _compiled(source, architecture, "--ptxas-options=-v", kind="CUBIN")
+    lines = told.splitlines()
+    remarks = [line for line in lines if line.strip() and not line.startswith("ptxas ")]
+    remarks += [line for line in lines if line.startswith("ptxas warning")]
+    return Compiled(_kernels(told), _constant_bytes(cubin), "\n".join(remarks), cubin)
+
+
+def ptx_of(source: str) -> str:
+    """Return what the compiler makes of a source before it knows the card.
+
+    Parameters
+    ----------
+    source : str
+        CUDA C++17 that includes nothing.
+
+    Returns
+    -------
+    str
+        PTX for compute capability 8.0.
+    """
+    return _compiled(source, "compute_80", kind="PTX")[1].rstrip(b"\0").decode()
+
+
+def _compiled(source: str, architecture: str, *more: str, kind: str) -> tuple[str, bytes]:
+    """Return the compiler's log, and a cubin or PTX."""
     library = _library()
-    options = [*COMPILER_OPTIONS, f"-arch={architecture}", "--ptxas-options=-v"]
+    options = [*COMPILER_OPTIONS, f"-arch={architecture}", *more]
     program = ctypes.c_void_p()
     text = source.encode()
     _check(library.nvrtcCreateProgram(ctypes.byref(program), text, b"source.cu", 0, None, None))
@@ -91,13 +116,10 @@ def compile_for(source: str, architecture: str) -> Compiled:
         told = log.rstrip(b"\0").decode()
         if status != 0:
             raise BlockError(f"NVRTC refuses the source for {architecture}:\n{told[:8000]}")
-        cubin = _read(library.nvrtcGetCUBINSize, library.nvrtcGetCUBIN, program)
+        read = getattr(library, f"nvrtcGet{kind}Size"), getattr(library, f"nvrtcGet{kind}")
+        return told, _read(*read, program)
     finally:
         library.nvrtcDestroyProgram(ctypes.byref(program))
-    lines = told.splitlines()
-    remarks = [line for line in lines if line.strip() and not line.startswith("ptxas ")]
-    remarks += [line for line in lines if line.startswith("ptxas warning")]
-    return Compiled(_kernels(told), _constant_bytes(cubin), "\n".join(remarks), cubin)
 
 
 def _check(status: int) -> None:

@@ -1,4 +1,4 @@
-"""The CUDA engine's sources, compiled for this machine by g++ or for cards by nvcc."""
+"""The CUDA engine's sources, compiled for this machine by g++."""
 
 import ctypes
 import shutil
@@ -12,8 +12,6 @@ SOURCES = Path(str(files("gramserve.kernels.cuda"))) / "sources"
 KEYWORDS = Path(__file__).with_name("device_keywords.h")
 
 SCALARS = {"float32": "float", "float64": "double"}
-
-needs_nvcc = pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is not installed")
 
 
 def compile_for_host(place, source):
@@ -30,15 +28,6 @@ def compile_for_host(place, source):
         check=True,
     )  # fmt: skip
     return ctypes.CDLL(str(built))
-
-
-def compile_for_card(place, source, *options):
-    """Return what nvcc makes of a source, with options that say what and for which card."""
-    path, built = place / "source.cu", place / "source.out"
-    path.write_text(source)
-    strict = ["-std=c++17", "-Werror", "all-warnings", "-I", SOURCES]
-    subprocess.run(["nvcc", *strict, *options, path, "-o", built], check=True)
-    return built.read_bytes()
 
 
 def pointers(*arrays):

@@ -3,12 +3,11 @@
 import re
 
 import pytest
-from device_sources import compile_for_card, needs_nvcc
+from cuda_resources import ARCHITECTURES, compile_for, ptx_of
 from every_activation import ACTIVATIONS, DEGREES_OF_TEMPLATES, spec_of
 
 from gramserve.kernels.cuda.activations import functor_of
-
-pytestmark = needs_nvcc
+from gramserve.kernels.cuda.source import library_source
 
 TYPES = sorted(
     {
@@ -35,28 +34,34 @@ def device_source(scalar, slope):
         for name in TYPES
     ]
     constants = f"__constant__ {scalar} numbers_{scalar}[256];"
-    return "\n".join(['#include "duals.cuh"', constants, *kernels])
+    return "\n".join([constants, *kernels])
 
 
-@pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
-def test_the_sources_compile_for_cards(tmp_path, architecture):
-    sources = device_source("float", "true") + device_source("double", "true")
-    assert compile_for_card(tmp_path, sources, "-cubin", f"-arch={architecture}")[:4] == b"\x7fELF"
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_the_duals_compile_for_cards(architecture):
+    source = library_source() + device_source("float", "true") + device_source("double", "true")
+    compiled = compile_for(source, architecture)
+    assert compiled.warnings == ""
+    assert len(compiled.kernels) == 2 * len(TYPES)
+    for name, found in compiled.kernels.items():
+        assert found.stack == found.spill_stores == 0, name
 
 
-def test_float_duals_take_neither_double_nor_a_slow_path(tmp_path):
-    ptx = compile_for_card(tmp_path, device_source("float", "true"), "-ptx", "-arch=sm_80").decode()
+def test_float_duals_take_neither_double_nor_a_slow_path():
+    ptx = ptx_of(library_source() + device_source("float", "true"))
     assert ptx.count(".entry") == len(TYPES)
+    # Constants of the sources stand in front of all kernels.
+    ptx = ptx.partition(".entry")[2]
     assert "fma.rn.f32" in ptx
     for slow in (".f64", "call", "div.rn", "sqrt.rn", "rcp.rn", ".local"):
         assert slow not in ptx, slow
 
 
-def test_the_rectifier_takes_fifteen_instructions(tmp_path):
+def test_the_rectifier_takes_fifteen_instructions():
     """The inner loop of most networks: no more than these, none of which is a branch."""
-    source = device_source("float", "false").partition("extern")[0]
+    source = library_source() + device_source("float", "false").partition("extern")[0]
     source += KERNEL.format(symbol="ramp", type="gramserve::Ramp", scalar="float", slope="false")
-    ptx = compile_for_card(tmp_path, source, "-ptx", "-arch=sm_80").decode()
+    ptx = ptx_of(source)
     arithmetic = re.findall(r"^\s+(\w+)[\w.]*\.f32\s.*;", ptx, re.MULTILINE)
     taken = [name for name in arithmetic if name not in {"ld", "st", "mov", "abs", "cvt"}]
     # Magnitudes and bounds are part of other instructions; half of the number belongs to no pair.
