@@ -2,10 +2,18 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from math import prod
 
-from gramserve.kernels.convolution import patch_scale
-from gramserve.kernels.cuda.activations import functor_of
+from gramserve.kernels.cuda.exits import Pools, readout_scale, window_side_by_side
+from gramserve.kernels.cuda.links import (
+    Link,
+    conv_numbers,
+    fork_depth,
+    has_taps,
+    is_local,
+    keeps_tiles,
+    links_of,
+)
+from gramserve.kernels.cuda.offsets import Planes, planes_of, scaled, tiles_of
 from gramserve.kernels.cuda.steps import (
     Branch,
     Chain,
@@ -26,24 +34,17 @@ from gramserve.kernels.cuda.steps import (
     Taps,
 )
 from gramserve.kernels.cuda.tiles import TileForm, choose_tile
-from gramserve.kernels.cuda.variances import VARIANCE_STEP, variance_offsets
+from gramserve.kernels.cuda.variances import variance_offsets
 from gramserve.kernels.pooling import axis_weights
 from gramserve.spec import KernelSpec, layers
 from gramserve.stages import (
     Fork,
     Offset,
     Stage,
-    averages_variances,
     cut_stages,
 )
 from gramserve.stages import Step as LayerStep
 from gramserve.stages.stage import stride_product
-
-LARGEST_WINDOW = 4
-"""Of pools that are done along with the tiles: there is code for every place in a window."""
-
-Planes = frozenset[Offset]
-_Pools = layers.AvgPool | layers.SumPool | layers.CknPool
 
 
 @dataclass(frozen=True)
@@ -58,18 +59,6 @@ class Format:
     """Whether ``T`` is asked for."""
 
 
-@dataclass(frozen=True)
-class _Link:
-    """One layer of a chain."""
-
-    type: str
-    numbers: tuple[float, ...]
-    variance: int | None
-    """The first of its variances; None without any."""
-    position_stride: int = 1
-    behind: int = 0
-
-
 @dataclass
 class _Flow:
     """Where a walk through a stage is: a state, or the items, and layers that wait."""
@@ -79,7 +68,7 @@ class _Flow:
     is_late: bool
     is_own: bool = False
     """Whether nobody else reads the state, so that it can be changed."""
-    links: list[_Link] = field(default_factory=list)
+    links: list[Link] = field(default_factory=list)
     depth: int = 0
     """Forks among the layers that wait, one inside the other."""
 
@@ -154,7 +143,7 @@ class _Lowering:
     def _needed(self, state: int, positions: Offset) -> Offsets:
         """Return the tiles of a state of the network that later stages read."""
         planes = (stage.read_planes for stage in self._network.stages if stage.reads == state)
-        return _tiles(frozenset().union(*planes), positions)
+        return tiles_of(frozenset().union(*planes), positions)
 
     def _target(self, stage: Stage, *, is_split: bool = False) -> int:
         """Return our number of the state that a stage writes."""
@@ -195,57 +184,30 @@ class _Lowering:
     def _walk(self, flow: _Flow, steps: Sequence[LayerStep | Fork], planes: Planes) -> None:
         """Take layers of a stage that end with these planes."""
         for index, step in enumerate(steps):
-            behind = _scaled(planes, stride_product(steps[index + 1 :]))
+            behind = scaled(planes, stride_product(steps[index + 1 :]))
             if self._can_chain(flow, step):
-                depth = _fork_depth(step)
+                depth = fork_depth(step)
                 flow.depth = max(flow.depth, depth)
-                flow.links += self._links(step)
+                flow.links += links_of(step)
             elif isinstance(step, Fork):
                 self._branch(flow, step, behind)
-            elif step.before == step.after and not _has_taps(step):
+            elif step.before == step.after and not has_taps(step):
                 self._make_own(flow, behind)
-                for link in self._links(step):
+                for link in links_of(step):
                     self._change(flow, link)
             else:
                 self._convolve(flow, step, behind)
             flow.positions = step.after
 
     def _can_chain(self, flow: _Flow, step: LayerStep | Fork) -> bool:
-        if not _keeps_tiles(step):
+        if not keeps_tiles(step):
             return False
-        return self._tile(flow, max(flow.depth, _fork_depth(step))) is not None
+        return self._tile(flow, max(flow.depth, fork_depth(step))) is not None
 
     def _tile(self, flow: _Flow, depth: int, window: int | None = None) -> TileForm | None:
         itemsize = self._form.late_bytes if flow.is_late else self._form.early_bytes
         copies = (1 + self._form.tangent) * (1 + 2 * depth)
         return choose_tile(flow.positions, itemsize, copies=copies, window=window)
-
-    def _links(self, step: LayerStep | Fork) -> list[_Link]:
-        """Return a layer as members of a chain."""
-        if isinstance(step, Fork):
-            branches = [
-                [link for inner in branch for link in self._links(inner)]
-                for branch in step.branches
-            ]
-            inside = [link for branch in branches for link in branch]
-            types = ", ".join(_chain_type([link.type for link in branch]) for branch in branches)
-            numbers = [number for link in inside for number in link.numbers]
-            firsts = [link.variance for link in inside if link.variance is not None]
-            return [_Link(f"Fork<{types}>", (*numbers, step.weight), min(firsts, default=None))]
-        layer = step.layer
-        match layer:
-            case layers.Conv() | layers.ConvLocal() | layers.Dense():
-                axes = ", ".join(
-                    f"Axis<{window.size}, {window.low}, {window.dilation}>"
-                    for window in step.windows
-                )
-                trained = str(layer.trainable).lower()
-                links = [_Link(f"Conv<{axes}, {trained}>", _conv_numbers(layer), None)]
-                return [*links, _Link("Alone", (), None)] if _is_local(layer) else links
-            case layers.Linear():
-                scale = (layer.factor, 0.0)
-                return [_Link("Conv<Axis<1, 0, 1>, Axis<1, 0, 1>, false>", scale, None)]
-        return _dual_links(step)
 
     def _flush(
         self,
@@ -261,7 +223,7 @@ class _Lowering:
         if target is None:
             if flow.state is not None and not flow.links:
                 return
-            offsets = _tiles(planes, flow.positions)
+            offsets = tiles_of(planes, flow.positions)
             target = self._new_state(flow.positions, offsets, is_late=flow.is_late)
         tile = self._tile(flow, flow.depth)
         if flow.links or (flow.state is None and tile is not None):
@@ -274,7 +236,7 @@ class _Lowering:
             self._steps.append(MakeProducts(None, flow.is_late, target))
         else:
             if flow.state is None:
-                self._flush(flow, planes=_all_planes(self._states[target]))
+                self._flush(flow, planes=planes_of(self._states[target]))
             self._steps.append(CopyState(flow.state, flow.is_late, target, weight, adds))
         flow.state, flow.is_own, flow.links, flow.depth = target, is_new, [], 0
 
@@ -282,12 +244,12 @@ class _Lowering:
         """Have a state that can be changed in place."""
         self._flush(flow, planes=planes)
         if not flow.is_own:
-            offsets = _tiles(planes, flow.positions)
+            offsets = tiles_of(planes, flow.positions)
             own = self._new_state(flow.positions, offsets, is_late=flow.is_late)
             self._steps.append(CopyState(flow.state, flow.is_late, own, 1.0, adds=False))
             flow.state, flow.is_own = own, True
 
-    def _chain(self, links: Sequence[_Link]) -> Chain:
+    def _chain(self, links: Sequence[Link]) -> Chain:
         first = len(self._numbers)
         for link in links:
             self._keep(link.numbers)
@@ -295,7 +257,7 @@ class _Lowering:
         variance = self._offsets[min(variances)] if variances else 0
         return Chain(tuple(link.type for link in links), first, variance)
 
-    def _change(self, flow: _Flow, link: _Link) -> None:
+    def _change(self, flow: _Flow, link: Link) -> None:
         assert flow.state is not None  # noqa: S101 - made its own before
         self._steps.append(
             ChangeEntries(
@@ -314,24 +276,24 @@ class _Lowering:
         assert isinstance(layer, layers.Conv | layers.ConvLocal)  # noqa: S101 - others keep sizes
         wraps = layer.padding == "circular"
         # With a fill, planes before it are found by the state's own readers.
-        self._flush(flow, planes=_scaled(behind, step.strides))
-        target = self._new_state(step.after, _tiles(behind, step.after), is_late=flow.is_late)
+        self._flush(flow, planes=scaled(behind, step.strides))
+        target = self._new_state(step.after, tiles_of(behind, step.after), is_late=flow.is_late)
         axes = tuple(
             Taps(window.size, window.stride, window.dilation, window.low, window.fill, wraps)
             for window in step.windows
         )
-        number = self._keep(_conv_numbers(layer))
+        number = self._keep(conv_numbers(layer))
         self._steps.append(
             Convolve(flow.state, flow.is_late, target, axes, layer.trainable, number)  # type: ignore[arg-type]
         )
         flow.state, flow.is_own, flow.positions = target, True, step.after
-        if _is_local(layer):
-            self._change(flow, _Link("Alone", (), None))
+        if is_local(layer):
+            self._change(flow, Link("Alone", (), None))
 
     def _branch(self, flow: _Flow, fork: Fork, behind: Planes) -> None:
         """Take branches that do not stay on a tile, or need too many registers."""
-        self._flush(flow, planes=_scaled(behind, fork.strides))
-        target = self._new_state(fork.after, _tiles(behind, fork.after), is_late=flow.is_late)
+        self._flush(flow, planes=scaled(behind, fork.strides))
+        target = self._new_state(fork.after, tiles_of(behind, fork.after), is_late=flow.is_late)
         for number, branch in enumerate(fork.branches):
             inner = _Flow(flow.state, flow.positions, flow.is_late)
             self._walk(inner, branch, behind)
@@ -340,8 +302,8 @@ class _Lowering:
 
     # Exits
 
-    def _pool(self, flow: _Flow, stage: Stage, layer: _Pools) -> None:
-        window = _window_side_by_side(stage, layer)
+    def _pool(self, flow: _Flow, stage: Stage, layer: Pools) -> None:
+        window = window_side_by_side(stage, layer)
         tile = None if window is None else self._tile(flow, flow.depth, window)
         if window is not None and tile is not None:
             target = self._target(stage, is_split=True)
@@ -354,7 +316,7 @@ class _Lowering:
         self._flush(flow, planes=frozenset(stage.planes))
         target = self._target(stage)
         offsets = self._states[target].offsets
-        columns = _tiles(frozenset(stage.planes), stage.after).columns
+        columns = tiles_of(frozenset(stage.planes), stage.after).columns
         middle = self._new_state(
             (stage.behind[0], stage.after[1]), Offsets(offsets.rows, columns), is_late=True
         )
@@ -369,10 +331,10 @@ class _Lowering:
 
     def _sum(self, flow: _Flow, stage: Stage) -> None:
         result = self._results.index(stage.writes)
-        scale = _readout_scale(stage)
+        scale = readout_scale(stage)
         tile = self._tile(flow, flow.depth)
         if tile is not None and (flow.links or flow.state is None):
-            offsets = _tiles(frozenset(stage.planes), flow.positions)
+            offsets = tiles_of(frozenset(stage.planes), flow.positions)
             chain = self._chain(flow.links)
             self._steps.append(
                 SumTiles(flow.state, flow.is_late, result, chain, tile, offsets, scale)
@@ -381,9 +343,9 @@ class _Lowering:
         planes = frozenset(stage.planes)
         self._flush(flow, planes=planes)
         assert flow.state is not None  # noqa: S101 - just written
-        if self._states[flow.state].offsets != _tiles(planes, flow.positions):
+        if self._states[flow.state].offsets != tiles_of(planes, flow.positions):
             own = self._new_state(
-                flow.positions, _tiles(planes, flow.positions), is_late=flow.is_late
+                flow.positions, tiles_of(planes, flow.positions), is_late=flow.is_late
             )
             self._steps.append(CopyState(flow.state, flow.is_late, own, 1.0, adds=False))
             flow.state = own
@@ -412,95 +374,6 @@ class _Lowering:
     def _number_chain(
         self, readout: str, steps: Sequence[LayerStep | Fork]
     ) -> Iterable[NumberChain]:
-        links = [link for step in steps for link in self._links(step)]
+        links = [link for step in steps for link in links_of(step)]
         if links:
             yield NumberChain(readout, self._chain(links))
-
-
-def _conv_numbers(layer: layers.Conv | layers.ConvLocal | layers.Dense) -> tuple[float, float]:
-    factor = layer.w_std**2
-    if not isinstance(layer, layers.Dense):
-        factor *= patch_scale(layer)
-    return factor, layer.b_std**2
-
-
-def _is_local(layer: layers.Layer) -> bool:
-    return isinstance(layer, layers.ConvLocal)
-
-
-def _dual_links(step: LayerStep) -> list[_Link]:
-    """Return an activation, and its projection, as members of a chain."""
-    layer = step.layer
-    functor, numbers = functor_of(layer)
-    functor = functor.removeprefix("gramserve::")
-    if isinstance(layer, layers.Square):
-        return [_Link(f"DualAlone<{functor}>", numbers, None)]
-    if averages_variances(layer) and step.before != (1, 1):
-        return [_Link(f"DualOfMean<{functor}>", numbers, step.variance, position_stride=0)]
-    links = [_Link(f"Dual<{functor}>", numbers, step.variance)]
-    if getattr(layer, "project", False):
-        # It looks back at the variances of the activation before it.
-        links.append(_Link("Projection", (), step.variance, behind=VARIANCE_STEP))
-    return links
-
-
-def _has_taps(step: LayerStep) -> bool:
-    return any(window.size > 1 for window in step.windows)
-
-
-def _keeps_tiles(step: LayerStep | Fork) -> bool:
-    """Return whether a layer takes a cyclic tile to the same cyclic tile."""
-    if isinstance(step, Fork):
-        return all(_keeps_tiles(inner) for branch in step.branches for inner in branch)
-    if step.before != step.after or getattr(step.layer, "padding", "") == "circular":
-        return False
-    return all(window.stride == window.fill == 1 for window in step.windows)
-
-
-def _fork_depth(step: LayerStep | Fork) -> int:
-    if not isinstance(step, Fork):
-        return 0
-    return 1 + max((_fork_depth(inner) for branch in step.branches for inner in branch), default=0)
-
-
-def _chain_type(types: Sequence[str]) -> str:
-    return f"Chain<{', '.join(types)}>"
-
-
-def _scaled(planes: Planes, strides: Offset) -> Planes:
-    return frozenset((strides[0] * a, strides[1] * b) for a, b in planes)
-
-
-def _tiles(planes: Planes, positions: Offset) -> Offsets:
-    """Return the cyclic tiles that contain planes, as a product."""
-    height, width = positions
-    rows = tuple(sorted({a % height for a, _ in planes}))
-    return Offsets(rows, tuple(sorted({b % width for _, b in planes})))
-
-
-def _all_planes(form: StateForm) -> Planes:
-    return frozenset((a, b) for a in form.offsets.rows for b in form.offsets.columns)
-
-
-def _window_side_by_side(stage: Stage, layer: _Pools) -> int | None:
-    """Return the size of square windows that cover the image once, or None."""
-    sizes = {(window.size, window.stride, window.low) for window in stage.windows}
-    if len(sizes) != 1:
-        return None
-    ((size, stride, low),) = sizes
-    if size != stride or low != 0 or not 2 <= size <= LARGEST_WINDOW:
-        return None
-    if tuple(size * length for length in stage.behind) != stage.after:
-        return None
-    return size if not isinstance(layer, layers.CknPool) or layer.kind == "average" else None
-
-
-def _readout_scale(stage: Stage) -> float:
-    count = prod(stage.after)
-    match stage.exit:
-        case layers.Flatten(average=True):
-            return 1 / count
-        case layers.GlobalAvgPool():
-            return 1 / count**2
-        case _:
-            return 1.0
