@@ -43,9 +43,20 @@ async def add_job(catalog: Catalog, gram: str = "g" * 32, **fields: Any) -> JobR
     return job
 
 
+async def open_dispatcher(catalog: Catalog, **how: Any) -> str:
+    """Open a dispatcher and return its id."""
+    dispatcher, _ = await catalog.open_dispatcher(**how)
+    return dispatcher
+
+
+async def claim(catalog: Catalog, **how: Any) -> JobRecord | None:
+    """Claim the next job as a dispatcher of its own, which holds nothing else."""
+    return await catalog.claim_next(dispatcher=await open_dispatcher(catalog), **how)
+
+
 async def run_job(catalog: Catalog, job: JobRecord) -> JobRecord:
     """Claim a job, the only queued one, and let it run."""
-    claimed = await catalog.claim_next(lease_s=60)
+    claimed = await claim(catalog)
     if claimed is None or claimed.id != job.id:
         raise LookupError(f"job {job.id} is not next in the queue")
     return await catalog.transition(job.id, "running", epoch=claimed.epoch)

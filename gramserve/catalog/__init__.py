@@ -11,6 +11,7 @@ from gramserve.catalog.records import (
     DatasetRecord,
     EventRecord,
     GramRecord,
+    JobProgress,
     JobRecord,
     KeyRecord,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "DatasetRecord",
     "EventRecord",
     "GramRecord",
+    "JobProgress",
     "JobRecord",
     "KeyRecord",
     "allows",

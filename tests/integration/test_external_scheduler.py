@@ -155,3 +155,22 @@ def test_closing_the_executor_under_a_job_sets_no_block_aside(tmp_path, cluster,
     assert outcome.stopped
     assert outcome.failed == {}
     assert 5 <= outcome.done < outcome.total
+
+
+def test_counting_workers_never_waits_for_a_scheduler_that_is_silent():
+    # Listens and never answers, as a host behind a firewall: connecting takes its full time.
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        executor = open_executor(f"tcp://127.0.0.1:{silent.getsockname()[1]}")
+        counts = []
+        callers = [
+            threading.Thread(target=lambda: counts.append(executor.slots)) for _ in range(40)
+        ]
+        for caller in callers:
+            caller.start()
+        for caller in callers:
+            caller.join()
+        assert counts == [0] * 40
+        assert executor._counting.is_alive()  # still connecting: nobody waited for its end
+        executor.close()
