@@ -144,23 +144,6 @@ async def test_a_paused_job_rests_until_it_is_resumed(tmp_path, failing):
         np.testing.assert_allclose(await service.rows(job["gram"]), truth, rtol=1e-6)
 
 
-async def test_two_jobs_of_one_matrix_compute_it_once(tmp_path, failing):
-    table = failing(pause_s=0.03)
-    async with running_service(tmp_path) as service:
-        digest = await service.upload(small_images(24))
-        first = await service.submit(digest, block_size=4)
-        await until_stored(service, first, 1)
-        second = await service.submit(digest, block_size=4)
-        while first["id"] not in ((body := await service.job(second))["waiting_reason"] or ""):
-            assert body["state"] == "queued"
-            await asyncio.sleep(0.01)
-        assert (await service.until(first, "succeeded"))["blocks"]["reused"] == 0
-        finished = await service.until(second, "succeeded")
-        assert finished["blocks"] == {"total": 21, "done": 21, "reused": 21, "failed": 0}
-        computed = [block for block, _ in table.attempts()]
-        assert len(computed) == len(set(computed)) == 21
-
-
 async def test_jobs_beyond_the_limit_wait_and_the_urgent_one_goes_first(tmp_path, failing):
     failing(pause_s=0.05)
     async with running_service(tmp_path, concurrent_jobs=1) as service:
