@@ -10,6 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from gramserve.blocks import BlockResult
+from gramserve.blocks.task import BlockTask
+from gramserve.blocks.worker import worker_name
 from gramserve.kernels import engine as registry
 
 
@@ -49,8 +52,16 @@ class NullTask:
     """A task in a process that gets the engine first."""
 
     task: Any
+    is_stored: bool = True
+    """Whether blocks are written; if not, tasks only say that they were."""
 
     def run(self):
+        if isinstance(self.task, BlockTask) and not self.is_stored:
+            worker = worker_name()
+            sums = tuple((name, "0" * 16) for name, _ in self.task.grams)
+            return [
+                BlockResult(block, 1e-5, worker, "cpu", "none", sums) for block in self.task.blocks
+            ]
         if not isinstance(registry.ENGINES["cpu"], NullEngine):
             install_null_engine()
         return self.task.run()
@@ -59,8 +70,9 @@ class NullTask:
 class NullExecutor:
     """Sends tasks to a real executor whose workers compute nothing."""
 
-    def __init__(self, executor):
+    def __init__(self, executor, *, is_stored=True):
         self._executor = executor
+        self.is_stored = is_stored
         self.submitted = 0
 
     @property
@@ -85,7 +97,7 @@ class NullSession:
         self._own = {}
 
     def submit(self, task, **how):
-        sent = NullTask(task)
+        sent = NullTask(task, self._executor.is_stored)
         self._own[id(sent)] = task
         self._executor.submitted += 1
         self._session.submit(sent, **how)
