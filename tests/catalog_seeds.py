@@ -1,11 +1,33 @@
 """What tests put into a catalog: a data set, a Gram matrix, jobs."""
 
+import os
+from pathlib import Path
 from typing import Any
 
+from sqlalchemy import text
+
 from gramserve.catalog import Catalog, JobRecord
+from gramserve.catalog.database import build_engine
+from gramserve.catalog.place import parse_place
+
+POSTGRES = os.environ.get("GRAMSERVE_TEST_DATABASE_URL")
+DATABASES = ["sqlite", *(["postgresql"] if POSTGRES else [])]
+"""Kinds of databases to test on; PostgreSQL when GRAMSERVE_TEST_DATABASE_URL names one."""
 
 DIGEST = "d" * 64
 SPEC: dict[str, Any] = {"format": "gramserve.kernel/1", "layers": [{"type": "relu"}]}
+
+
+async def new_database(kind: str, folder: Path) -> str:
+    """Return where an empty database of a kind is; that of PostgreSQL is emptied."""
+    if kind == "sqlite" or POSTGRES is None:
+        return str(folder / "catalog.sqlite")
+    engine = build_engine(parse_place(POSTGRES))
+    async with engine.begin() as connection:
+        await connection.execute(text("DROP SCHEMA public CASCADE"))
+        await connection.execute(text("CREATE SCHEMA public"))
+    await engine.dispose()
+    return POSTGRES
 
 
 async def add_dataset(catalog: Catalog, digest: str = DIGEST) -> None:

@@ -15,6 +15,7 @@ processes of their own.
 
 import argparse
 import asyncio
+import logging
 import math
 import os
 import resource
@@ -102,6 +103,7 @@ def main():
     options = parser.parse_args()
     install_null_engine()
     configure_logs("warning")
+    logging.getLogger("distributed").setLevel(logging.ERROR)
 
     def null_executor(*args, **how):
         return NullExecutor(open_executor(*args, **how), is_stored=not options.null_store)
