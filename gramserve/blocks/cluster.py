@@ -133,7 +133,7 @@ class DaskSession:
         client = self._executor.client()
         try:
             stacks = client.sync(
-                client.scheduler.call_stack,
+                client.scheduler.call_stack,  # type: ignore[union-attr]
                 keys=list(self._running),
                 callback_timeout=_STACK_SECONDS,
             )

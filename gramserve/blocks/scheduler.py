@@ -136,7 +136,9 @@ class Scheduler:
         ):
             self._session, self._share = session, share
 
-            def drive(ledger: Ledger, make_task: Callable[[Group], Task], wishes: Wishes | None) -> bool:
+            def drive(
+                ledger: Ledger, make_task: Callable[[Group], Task], wishes: Wishes | None
+            ) -> bool:
                 driver = Drive(
                     run,
                     session,

@@ -102,9 +102,7 @@ class Leases(Facet):
             return job
         return None
 
-    async def _claim(
-        self, query: Select[Any], dispatcher: str, at: datetime
-    ) -> JobRecord | None:
+    async def _claim(self, query: Select[Any], dispatcher: str, at: datetime) -> JobRecord | None:
         async with self._database.write() as connection:
             alive = select(_dispatchers.c.id).where(_dispatchers.c.id == dispatcher)
             if await connection.scalar(alive.with_for_update(read=True)) is None:

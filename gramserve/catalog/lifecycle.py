@@ -4,13 +4,13 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gramserve.catalog import tables
 from gramserve.catalog.events import append_event, prune_progress
 from gramserve.catalog.facet import Facet, uninterrupted
-from gramserve.catalog.jobs import job_records, lock_job
+from gramserve.catalog.jobs import lock_job
 from gramserve.catalog.records import JobRecord
 from gramserve.catalog.times import utc_now
 from gramserve.catalog.transitions import FRESH_EPOCH_STATES, HELD_STATES, check_transition

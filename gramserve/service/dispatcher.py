@@ -164,9 +164,13 @@ class Dispatcher:
         return next((run for run in self._runs.values() if job_id in run.jobs), None)
 
     async def _recheck(self, *runs: JobRun) -> None:
+        if not runs:
+            return
+        # Who is attached while the catalog answers is not in its answer.
+        known = [(run, tuple(run.jobs.values())) for run in runs]
         records = {job.id: job for job in await self._catalog.held_jobs(self._heartbeat.dispatcher)}
-        for run in runs:
-            await run.recheck(records)
+        for run, jobs in known:
+            await run.recheck(jobs, records)
 
     def pace(self, job_id: str) -> Pace | None:
         """Return how fast a job is, None when it does not run here.

@@ -145,15 +145,23 @@ class JobRun:
         with contextlib.suppress(IllegalTransitionError):  # cancelled in the same moment
             await self._catalog.transition(job.id, "running", epoch=job.epoch)
 
-    async def recheck(self, records: Mapping[str, JobRecord]) -> None:
+    async def recheck(
+        self, jobs: Collection[JobRecord], records: Mapping[str, JobRecord]
+    ) -> None:
         """Let jobs go that were cancelled, paused or taken over; without any, stop.
 
         Parameters
         ----------
+        jobs : collection of JobRecord
+            Jobs that this run had before it was asked for the records.
         records : mapping
-            Jobs of this run as they are now, by id; those that are missing are not held here.
+            Jobs as they are now, by id; those that are missing are not held here.
         """
-        gone = [job for job in self.jobs.values() if not _is_held(job, records.get(job.id))]
+        gone = [
+            job
+            for job in jobs
+            if job.id in self.jobs and not _is_held(job, records.get(job.id))
+        ]
         if not gone:
             return
         left = [job for job in self.jobs.values() if job not in gone]

@@ -1,7 +1,6 @@
 """Jobs moving from state to state."""
 
 import asyncio
-from datetime import UTC, datetime, timedelta
 
 import pytest
 from catalog_seeds import add_gram, add_job, claim, open_dispatcher, run_job

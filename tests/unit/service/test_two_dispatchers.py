@@ -128,7 +128,7 @@ async def test_another_server_takes_over_from_one_that_is_silent(tmp_path, place
         state = service.state
         async with second_dispatcher(tmp_path, place, state, executor, 0.5) as other:
             second = await service.submit(digest, block_size=4)
-            body = await service.until(second, "running")
+            await service.until(second, "running")
             assert other.running == 0  # one dispatcher for one matrix
             # The first server freezes: it computes on, and says nothing any more.
             state.dispatcher._heartbeat._task.cancel()

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from gramserve.spec import (
-    KernelSpec,
     BlockAddresses,
+    KernelSpec,
     block_address,
     canonical_json,
     digest_of,
