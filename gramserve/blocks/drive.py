@@ -36,6 +36,8 @@ class Drive:
         What is to be done.
     make_task : callable
         Makes the task of a group.
+    count_slots : callable
+        Returns how many tasks run at once; asked every few seconds.
     window_per_slot : int
         Tasks that all runs may have out for every task that can run.
     clock : callable
@@ -50,11 +52,13 @@ class Drive:
         ledger: Ledger,
         make_task: Callable[[Group], Task],
         *,
+        count_slots: Callable[[], int],
         window_per_slot: int,
         clock: Callable[[], float],
     ) -> None:
         self._run, self._session, self._share, self._ledger = run, session, share, ledger
         self._make_task = make_task
+        self._count_slots = count_slots
         self._window_per_slot = window_per_slot
         self._clock = clock
         self._out: dict[int, tuple[Group, float]] = {}
@@ -63,7 +67,6 @@ class Drive:
 
     def until_finished(
         self,
-        count_slots: Callable[[], int],
         wishes: Wishes | None,
         should_stop: StopSign,
         should_leave: StopSign,
@@ -72,8 +75,6 @@ class Drive:
 
         Parameters
         ----------
-        count_slots : callable
-            Returns how many tasks run at once; asked every few seconds.
         wishes : Wishes, optional
             Blocks that somebody waits for.
         should_stop, should_leave : callable
@@ -89,7 +90,7 @@ class Drive:
                 self._let_end(should_leave)
                 return True
             if self._clock() >= self._count_at:
-                self._run.slots = count_slots()
+                self._run.slots = self._count_slots()
                 self._ledger.set_slots(self._run.slots)
                 self._count_at = self._clock() + _SLOTS_SECONDS
             if wishes is not None:
@@ -130,7 +131,7 @@ class Drive:
                 break
             task = self._make_task(group)
             try:
-                self._session.submit(task, **({"urgent": True} if urgent else {}))
+                self._session.submit(task, urgent=urgent)
             except WorkerLostError as error:
                 share.give_back(charged, 0.0)
                 ledger.book_task_ended()

@@ -145,11 +145,11 @@ class Scheduler:
                     share,
                     ledger,
                     make_task,
+                    count_slots=lambda: self._executor.slots,
                     window_per_slot=self._policy.window_per_slot,
                     clock=self._clock,
                 )
-                slots = lambda: self._executor.slots  # noqa: E731
-                return driver.until_finished(slots, wishes, should_stop, should_leave)
+                return driver.until_finished(wishes, should_stop, should_leave)
 
             failed, stopped = self._make_variances(run, drive)
             if failed:

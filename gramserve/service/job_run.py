@@ -145,9 +145,7 @@ class JobRun:
         with contextlib.suppress(IllegalTransitionError):  # cancelled in the same moment
             await self._catalog.transition(job.id, "running", epoch=job.epoch)
 
-    async def recheck(
-        self, jobs: Collection[JobRecord], records: Mapping[str, JobRecord]
-    ) -> None:
+    async def recheck(self, jobs: Collection[JobRecord], records: Mapping[str, JobRecord]) -> None:
         """Let jobs go that were cancelled, paused or taken over; without any, stop.
 
         Parameters
@@ -158,9 +156,7 @@ class JobRun:
             Jobs as they are now, by id; those that are missing are not held here.
         """
         gone = [
-            job
-            for job in jobs
-            if job.id in self.jobs and not _is_held(job, records.get(job.id))
+            job for job in jobs if job.id in self.jobs and not _is_held(job, records.get(job.id))
         ]
         if not gone:
             return

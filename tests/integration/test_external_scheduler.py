@@ -181,9 +181,7 @@ def test_counting_workers_never_waits_for_a_scheduler_that_is_silent(silent_addr
     executor.close()
 
 
-async def test_a_silent_scheduler_holds_up_no_plan_no_row_and_no_probe(
-    tmp_path, silent_address
-):
+async def test_a_silent_scheduler_holds_up_no_plan_no_row_and_no_probe(tmp_path, silent_address):
     x = small_images(16)
     async with running_service(tmp_path) as service:
         done = await service.compute(x)
