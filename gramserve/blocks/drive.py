@@ -115,7 +115,7 @@ class Drive:
     def _take_wishes(self, wishes: Wishes) -> None:
         while not wishes.empty():
             stored = self._run.stored
-            self._ledger.prefer(block for block in wishes.get() if block not in stored)
+            self._ledger.prefer(block for block in wishes.get() if stored.lacks(block))
 
     def _hand_out(self) -> None:
         ledger, share = self._ledger, self._share

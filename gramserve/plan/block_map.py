@@ -38,6 +38,15 @@ class BlockMap:
         for block in blocks:
             self.add(block)
 
+    @classmethod
+    def full(cls, grid: Grid) -> Self:
+        """Return the map of all blocks of a grid."""
+        whole = cls(grid)
+        number = (1 << grid.block_count) - 1
+        whole._bits = bytearray(number.to_bytes(len(whole._bits), "little"))
+        whole._count = grid.block_count
+        return whole
+
     def _place(self, block: BlockIndex) -> int:
         i, j = block
         if not (0 <= i < self._down and (i if self.grid.symmetric else 0) <= j < self._across):
@@ -65,6 +74,11 @@ class BlockMap:
         """Whether a block is in the set."""
         place = self._place(block)  # type: ignore[arg-type]
         return place >= 0 and bool(self._bits[place >> 3] >> (place & 7) & 1)
+
+    def lacks(self, block: BlockIndex) -> bool:
+        """Whether a block is one of the grid and not in the set."""
+        place = self._place(block)
+        return place >= 0 and not self._bits[place >> 3] >> (place & 7) & 1
 
     def __len__(self) -> int:
         """Return how many there are."""

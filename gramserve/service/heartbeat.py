@@ -30,10 +30,17 @@ class Sightings:
     ----------
     lease_s : float
         Seconds that a dispatcher may be silent.
+
+    Notes
+    -----
+    While the watcher could not look, the others may have been unable to beat for the same reason.
+    Time between two looks counts up to a third of the lease, so that it takes three looks at
+    least to call somebody dead.
     """
 
     def __init__(self, lease_s: float) -> None:
         self._lease_s = lease_s
+        self._looked: float | None = None
         self._seen: dict[str, tuple[int, float]] = {}
 
     def silent(self, beats: Mapping[str, int], now: float) -> dict[str, int]:
@@ -51,13 +58,14 @@ class Sightings:
         dict
             Id to beat.
         """
-        self._seen = {
-            id_: self._seen[id_] if self._seen.get(id_, (None,))[0] == beat else (beat, now)
-            for id_, beat in beats.items()
-        }
-        return {
-            id_: beat for id_, (beat, since) in self._seen.items() if now - since >= self._lease_s
-        }
+        passed = 0.0 if self._looked is None else now - self._looked
+        passed, self._looked = min(passed, self._lease_s / 3), now
+        seen: dict[str, tuple[int, float]] = {}
+        for dispatcher, beat in beats.items():
+            before, silence = self._seen.get(dispatcher, (None, 0.0))
+            seen[dispatcher] = (beat, silence + passed if beat == before else 0.0)
+        self._seen = seen
+        return {id_: beat for id_, (beat, silence) in seen.items() if silence >= self._lease_s}
 
 
 class Heartbeat:

@@ -274,19 +274,21 @@ class JobRun:
 
     async def _tell(self, done: int, found: int, failed: int, total: int) -> None:
         """Write how far it is for every job."""
-        await self._catalog.record_progress_of(
-            [
-                JobProgress(
-                    job=job.id,
-                    epoch=job.epoch,
-                    done=done,
-                    reused=self._reused(job, found if job is self.job else done),
-                    failed=failed,
-                    total=total,
-                )
-                for job in self.jobs.values()
-            ]
-        )
+        reports = [
+            JobProgress(
+                job=job.id,
+                epoch=job.epoch,
+                done=done,
+                reused=self._reused(job, found if job is self.job else done),
+                failed=failed,
+                total=total,
+            )
+            for job in self.jobs.values()
+        ]
+        written = await self._catalog.record_progress_of(reports)
+        # Somebody else has the others: this server counted as dead.
+        refused = {report.job for report in reports} - written
+        await self.recheck([job for job in self.jobs.values() if job.id in refused], {})
 
     def _reused(self, job: JobRecord, found: int) -> int:
         """Return what a job found stored when it came.

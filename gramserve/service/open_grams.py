@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from gramserve.catalog import Catalog, GramRecord
 from gramserve.errors import StoreNotFoundError
-from gramserve.plan import BlockMap
+from gramserve.plan import BlockMap, Grid
 from gramserve.store import GramStore, StateLayout, WholeRows
 
 _KEPT = 1024
@@ -152,6 +152,9 @@ class OpenGrams:
             store. Listing a million blocks takes seconds, so a listing that took long is kept
             for some time. Do not change it.
         """
+        if gram.is_complete:
+            store = gram.store
+            return BlockMap.full(Grid(*store.shape, store.block_size, store.symmetric))
         live = self._live_map(gram.record.id)
         if live is not None:
             gram.is_complete = len(live) == gram.record.blocks_total

@@ -154,6 +154,19 @@ async def test_many_tasks_claim_every_job_once(catalog, dispatcher):
     assert sorted(job.id for job in claimed if job is not None) == sorted(ids)
 
 
+async def test_dispatchers_that_claim_at_once_share_no_gram(catalog):
+    grams = [await add_gram(catalog, f"{number:032}") for number in range(4)]
+    for gram in grams * 3:
+        await add_job(catalog, gram)
+    dispatchers = [await open_dispatcher(catalog) for _ in range(6)]
+    claims = (catalog.claim_next(dispatcher=one) for _ in range(3) for one in dispatchers)
+    claimed = [job for job in await asyncio.gather(*claims) if job is not None]
+    holders = await catalog.gram_holders(grams)
+    assert set(holders) == set(grams)
+    assert all(holders[gram] == job.dispatcher for job in claimed for gram in job.grams.values())
+    assert len({job.id for job in claimed}) == len(claimed) >= 4
+
+
 async def test_four_processes_claim_every_job_and_every_gram_once(tmp_path: Path):
     path = tmp_path / "catalog.sqlite"
     async with await Catalog.open(path) as catalog:

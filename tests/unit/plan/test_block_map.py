@@ -30,6 +30,8 @@ def test_it_is_a_set_in_the_order_of_the_grid(grid, data):
     bits = int.from_bytes(stored.to_bytes(), "little")
     assert [bool(bits >> k & 1) for k in range(len(blocks))] == [b in expected for b in blocks]
     assert bits >> len(blocks) == 0
+    assert all(stored.lacks(block) == (block not in expected) for block in blocks)
+    assert BlockMap.full(grid) == set(blocks)
     other = BlockMap(grid, taken)
     assert set(stored & other) == expected & set(taken)
 
@@ -40,6 +42,7 @@ def test_what_is_no_canonical_block_is_not_in_it():
     for block in [(1, 0), (0, 3), (3, 3), (-1, 0)]:
         assert not stored.add(block)
         assert block not in stored
+        assert not stored.lacks(block)
         stored.discard(block)
     assert len(stored) == 0
     assert stored.add((0, 2))
