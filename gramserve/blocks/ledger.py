@@ -43,6 +43,8 @@ class Policy:
     """How long one task should take, in seconds."""
     max_group: int = 64
     """Most blocks in one task."""
+    max_named: int = 10_000
+    """Blocks set aside that are remembered with their failure; more are only counted."""
     window_per_slot: int = 2
     """Tasks handed out for every task that can run, until the last of them."""
 
@@ -82,6 +84,7 @@ class Ledger:
         self._later: list[tuple[float, BlockIndex]] = []
         self._attempts: dict[BlockIndex, int] = {}
         self._set_aside: dict[BlockIndex, Failure] = {}
+        self._unnamed = 0
         self._stored = 0
         self._seconds_per_block: float | None = None
         self._outage: Failure | None = None
@@ -94,13 +97,18 @@ class Ledger:
 
     @property
     def set_aside(self) -> dict[BlockIndex, Failure]:
-        """Blocks given up, with their last failure."""
+        """Blocks given up, with their last failure; the first ones, if there are very many."""
         return dict(self._set_aside)
 
     @property
     def failed(self) -> int:
         """How many blocks were given up."""
-        return len(self._set_aside)
+        return len(self._set_aside) + self._unnamed
+
+    @property
+    def unnamed(self) -> int:
+        """How many of them are not in :attr:`set_aside`."""
+        return self._unnamed
 
     @property
     def in_flight(self) -> int:
@@ -238,7 +246,10 @@ class Ledger:
         self._attempts[block] = attempts
         if not failure.retryable or attempts >= self._policy.max_attempts:
             del self._attempts[block]
-            self._set_aside[block] = failure
+            if len(self._set_aside) < self._policy.max_named:
+                self._set_aside[block] = failure
+            else:
+                self._unnamed += 1
             return
         delay = self._policy.backoff_s * 2 ** (attempts - 1)
         heapq.heappush(self._later, (now + delay, block))

@@ -188,4 +188,4 @@ class Scheduler:
             return BlockTask(work.recipe, rows, columns, work.grid, work.grams, group)
 
         stopped = drive(ledger, task, self._wishes)
-        return run.outcome(ledger.set_aside, stopped=stopped)
+        return run.outcome(ledger.set_aside, stopped=stopped, unnamed=ledger.unnamed)

@@ -134,6 +134,17 @@ def test_preferred_blocks_are_spread_over_the_workers():
     assert [len(book.next_group(0.0)) for _ in range(4)] == [2, 2, 1, 1]
 
 
+def test_very_many_failures_are_counted_and_not_all_kept():
+    book = ledger([(0, j) for j in range(9)], slots=9, max_named=4)
+    for j in range(9):
+        book.next_group(0.0)
+        book.book_task_ended()
+        book.book_failed((0, j), HOPELESS, 0.0)
+    assert book.is_finished
+    assert list(book.set_aside) == [(0, j) for j in range(4)]
+    assert (book.failed, book.unnamed) == (9, 5)
+
+
 def test_late_and_unknown_reports_change_nothing():
     book = ledger([(0, 0)])
     book.next_group(0.0)

@@ -179,6 +179,26 @@ async def test_a_user_with_nothing_running_does_not_wait_for_the_queue_of_anothe
             await service.http.delete(f"/v1/jobs/{job['id']}")
 
 
+async def test_two_users_get_half_of_the_workers_each(tmp_path, slowed):
+    slowed(0.02)
+    async with running_service(tmp_path) as service:
+        x = small_images(24)
+        anns = []
+        for number in range(3):
+            anns.append(await service.submit(await service.upload(x + number), block_size=4))
+        made = await service.http.post("/v1/keys", json={"name": "bob", "scopes": ["submit"]})
+        service.http.headers["Authorization"] = f"Bearer {made.json()['secret']}"
+        bobs = await service.submit(await service.upload(x + 9), block_size=4)
+        await until_stored(service, bobs, 1)
+        before = sum([(await service.job(job))["blocks"]["done"] for job in anns])
+        await service.until(bobs, "succeeded")
+        after = sum([(await service.job(job))["blocks"]["done"] for job in anns])
+        # Twenty blocks of the one, about as many of the three others together, and not three times.
+        assert after - before < 40
+        for job in anns:
+            await service.http.delete(f"/v1/jobs/{job['id']}")
+
+
 async def test_the_block_map_shows_what_is_stored(tmp_path, slowed):
     slowed(0.03)
     async with running_service(tmp_path) as service:
