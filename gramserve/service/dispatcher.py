@@ -17,6 +17,7 @@ from gramserve.errors import (
     CatalogError,
     ConflictError,
     GramserveError,
+    IllegalTransitionError,
     PlanError,
     SpecError,
     StoreMismatchError,
@@ -27,6 +28,7 @@ from gramserve.service.heartbeat import LEASE_S, Heartbeat
 from gramserve.service.job_run import JobRun
 from gramserve.service.pace import Pace
 from gramserve.service.planner import Planner
+from gramserve.service.waiting import waiting_reason
 from gramserve.store import DatasetStore, StateLayout
 
 _LOOK_S = 2.0
@@ -240,6 +242,7 @@ class Dispatcher:
             self._rung.clear()
             try:
                 await self._recheck(*self._runs.values())
+                await self._return_strays()
                 await self._attach()
                 await self._claim()
                 await self._explain()
@@ -263,6 +266,17 @@ class Dispatcher:
         """Find out at once that this dispatcher counted as dead."""
         with contextlib.suppress(CatalogError):
             await self._heartbeat.beat()
+
+    async def _return_strays(self) -> None:
+        """Queue again what this dispatcher holds and does not run.
+
+        The catalog may write a claim and fail to say so, or refuse the last word about a job.
+        """
+        for job in await self._catalog.held_jobs(self._heartbeat.dispatcher):
+            if self._run_of(job.id) is None:
+                to_state = "cancelled" if job.state == "cancelling" else "queued"
+                with contextlib.suppress(IllegalTransitionError):  # it ended meanwhile
+                    await self._catalog.transition(job.id, to_state, epoch=job.epoch)
 
     async def _attach(self) -> None:
         """Let jobs that ask for what is being computed share it, however many run."""
@@ -338,7 +352,7 @@ class Dispatcher:
         count = 1 if rest is None else rest.count + 1
         is_surprise = not isinstance(error, GramserveError)
         _log.warning("job interrupted", job=job.id, error=str(error), exc_info=is_surprise)
-        with contextlib.suppress(GramserveError):  # its lease ends, and the queue has it again
+        with contextlib.suppress(GramserveError):  # a stray, then: it is queued again later
             if isinstance(error, _HOPELESS):
                 await run.fail(error.code, str(error))
             elif is_surprise and count >= _MAX_SURPRISES:
@@ -358,26 +372,10 @@ class Dispatcher:
         holders = await self._catalog.gram_holders(sorted(wanted)[:_MOST_EXPLAINED])
         own = self._heartbeat.dispatcher
         elsewhere = {gram for gram, holder in holders.items() if holder != own}
+        limit = self._settings.concurrent_jobs
         for job in queued:
-            reason = self._reason(job, elsewhere)
+            if job.id in self._rests:
+                continue  # it was queued with its own reason
+            reason = waiting_reason(job, self._runs.values(), elsewhere, limit)
             if reason is not None and reason != job.waiting_reason:
                 await self._catalog.explain_wait(job.id, reason, epoch=job.epoch)
-
-    def _reason(self, job: JobRecord, elsewhere: Collection[str]) -> str | None:
-        if job.id in self._rests:
-            return None  # it was queued with its own reason
-        wanted = set(job.grams.values())
-        for run in self._runs.values():
-            if wanted & run.grams:
-                return (
-                    f"job {run.job.id} computes one of its Gram matrices; this one takes over "
-                    "what is stored when that one has ended"
-                )
-        if not wanted.isdisjoint(elsewhere):
-            return "another server computes one of its Gram matrices"
-        if len(self._runs) >= self._settings.concurrent_jobs:
-            return (
-                f"{len(self._runs)} jobs run and no more may at once "
-                "(GRAMSERVE_CONCURRENT_JOBS); it starts when one has ended"
-            )
-        return None

@@ -106,6 +106,11 @@ class JobRun:
         """Blocks that are stored for all its matrices; None until they were listed."""
         return self._scheduler.stored
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether it only waits for what workers have begun."""
+        return self._stop.is_set()
+
     def stop(self, *, leave: bool = False) -> None:
         """Let the computation end; what is stored stays.
 
