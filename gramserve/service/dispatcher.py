@@ -11,7 +11,7 @@ from typing import Self
 import structlog
 
 from gramserve.blocks import Executor, Shares
-from gramserve.catalog import Catalog, JobRecord
+from gramserve.catalog import Catalog
 from gramserve.config import Settings
 from gramserve.errors import (
     CatalogError,
