@@ -174,3 +174,18 @@ async def test_a_request_to_one_server_cancels_the_job_of_another(tmp_path, plac
         await other.cancel_job(job["id"])  # as a server would that does not run it
         body = await service.until(job, "cancelled", "succeeded")
         assert body["state"] == "cancelled"
+
+
+async def test_a_server_that_starts_again_need_not_wait_for_its_predecessor(tmp_path, place):
+    async with running_service(tmp_path, database_url=place) as service:
+        home = service.state.dispatcher._heartbeat._home
+        assert len(home) > 32
+    async with await Catalog.open(place) as catalog:
+        # As if it had been killed: its row is there, and a job of its own.
+        dead, _ = await catalog.open_dispatcher(home=home)
+        await add_gram(catalog)
+        job = await add_job(catalog)
+        await catalog.claim_next(dispatcher=dead)
+    async with running_service(tmp_path, database_url=place) as service:
+        assert dead not in await service.state.catalog.beats()
+        assert (await service.state.catalog.job(job.id)).dispatcher != dead
