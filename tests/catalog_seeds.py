@@ -1,11 +1,33 @@
 """What tests put into a catalog: a data set, a Gram matrix, jobs."""
 
+import os
+from pathlib import Path
 from typing import Any
 
+from sqlalchemy import text
+
 from gramserve.catalog import Catalog, JobRecord
+from gramserve.catalog.database import build_engine
+from gramserve.catalog.place import parse_place
+
+POSTGRES = os.environ.get("GRAMSERVE_TEST_DATABASE_URL")
+DATABASES = ["sqlite", *(["postgresql"] if POSTGRES else [])]
+"""Kinds of databases to test on; PostgreSQL when GRAMSERVE_TEST_DATABASE_URL names one."""
 
 DIGEST = "d" * 64
 SPEC: dict[str, Any] = {"format": "gramserve.kernel/1", "layers": [{"type": "relu"}]}
+
+
+async def new_database(kind: str, folder: Path) -> str:
+    """Return where an empty database of a kind is; that of PostgreSQL is emptied."""
+    if kind == "sqlite" or POSTGRES is None:
+        return str(folder / "catalog.sqlite")
+    engine = build_engine(parse_place(POSTGRES))
+    async with engine.begin() as connection:
+        await connection.execute(text("DROP SCHEMA public CASCADE"))
+        await connection.execute(text("CREATE SCHEMA public"))
+    await engine.dispose()
+    return POSTGRES
 
 
 async def add_dataset(catalog: Catalog, digest: str = DIGEST) -> None:
@@ -43,9 +65,20 @@ async def add_job(catalog: Catalog, gram: str = "g" * 32, **fields: Any) -> JobR
     return job
 
 
+async def open_dispatcher(catalog: Catalog, **how: Any) -> str:
+    """Open a dispatcher and return its id."""
+    dispatcher, _ = await catalog.open_dispatcher(**how)
+    return dispatcher
+
+
+async def claim(catalog: Catalog, **how: Any) -> JobRecord | None:
+    """Claim the next job as a dispatcher of its own, which holds nothing else."""
+    return await catalog.claim_next(dispatcher=await open_dispatcher(catalog), **how)
+
+
 async def run_job(catalog: Catalog, job: JobRecord) -> JobRecord:
     """Claim a job, the only queued one, and let it run."""
-    claimed = await catalog.claim_next(lease_s=60)
+    claimed = await claim(catalog)
     if claimed is None or claimed.id != job.id:
         raise LookupError(f"job {job.id} is not next in the queue")
     return await catalog.transition(job.id, "running", epoch=claimed.epoch)

@@ -62,15 +62,21 @@ class FailingSession:
         self._session, self._folder, self._pause_s = session, folder, pause_s
         self._own = {}
 
-    def submit(self, task):
+    def submit(self, task, **how):
         sent = (
             FailingTask(task, self._folder, self._pause_s) if isinstance(task, BlockTask) else task
         )
         self._own[id(sent)] = (sent, task)
-        self._session.submit(sent)
+        self._session.submit(sent, **how)
 
     def poll(self, timeout_s):
         return [
             replace(completion, task=self._own.pop(id(completion.task))[1])
             for completion in self._session.poll(timeout_s)
         ]
+
+    def drop_waiting(self):
+        return [self._own.pop(id(sent))[1] for sent in self._session.drop_waiting()]
+
+    def wake(self):
+        self._session.wake()

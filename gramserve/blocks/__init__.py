@@ -8,7 +8,9 @@ from gramserve.blocks.evaluate import INTERACTIVE_PRIORITY, evaluate_rows
 from gramserve.blocks.executor import Completion, Executor, LoopExecutor, Session, Task
 from gramserve.blocks.ledger import Failure, Ledger, Policy
 from gramserve.blocks.open import open_executor
-from gramserve.blocks.scheduler import Progress, RunOutcome, Scheduler
+from gramserve.blocks.progress import Progress, RunOutcome
+from gramserve.blocks.scheduler import Scheduler
+from gramserve.blocks.shares import Shares
 from gramserve.blocks.task import BlockResult, ItemsPlace, Recipe
 from gramserve.blocks.work import GramWork, open_work, place_items
 
@@ -28,6 +30,7 @@ __all__ = [
     "RunOutcome",
     "Scheduler",
     "Session",
+    "Shares",
     "Task",
     "evaluate_rows",
     "open_executor",

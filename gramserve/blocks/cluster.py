@@ -4,6 +4,7 @@ import itertools
 import logging
 import queue
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,16 @@ from gramserve.errors import WorkerLostError
 
 _CONNECT_SECONDS = 20
 _RESULT_SECONDS = 60
+_STACK_SECONDS = 5
+_COUNT_SECONDS = 0.2
+"""Longest wait for the number of workers: a scheduler that lives answers within milliseconds."""
+
+_SETTLE_SECONDS = 1.0
+"""Who waited for an attempt to connect that failed does not try again at once."""
+
+_URGENT = 500
+"""Above every job's priority, below the rows of new items."""
+
 # Ctrl-C reaches every process of a terminal. The one that was started decides what to do;
 # workers that die of it would only add their tracebacks.
 _IGNORE_INTERRUPTS = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
@@ -44,13 +55,13 @@ class DaskSession:
     def __init__(self, executor: "DaskExecutor", priority: int) -> None:
         self._executor = executor
         self._priority = priority
-        self._ended: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
+        self._ended: queue.SimpleQueue[Future[Any] | None] = queue.SimpleQueue()
         self._running: dict[str, tuple[Task, Future[Any]]] = {}
         self._name = uuid.uuid4().hex[:12]
         self._numbers = itertools.count()
 
-    def submit(self, task: Task) -> None:
-        """Hand a task to the scheduler.
+    def submit(self, task: Task, *, urgent: bool = False) -> None:
+        """Hand a task to the scheduler, an urgent one before those of all jobs.
 
         Raises
         ------
@@ -59,7 +70,8 @@ class DaskSession:
         """
         client = self._executor.client()
         key = f"{type(task).__name__}-{self._name}-{next(self._numbers)}"
-        future = client.submit(run_task, task, key=key, pure=False, priority=self._priority)
+        priority = self._priority + (_URGENT if urgent else 0)
+        future = client.submit(run_task, task, key=key, pure=False, priority=priority)
         self._running[key] = (task, future)
         future.add_done_callback(self._ended.put)
 
@@ -69,10 +81,15 @@ class DaskSession:
         try:
             future = self._ended.get(timeout=timeout_s)
             while True:
-                completions += self._collect(future)
+                if future is not None:
+                    completions += self._collect(future)
                 future = self._ended.get_nowait()
         except queue.Empty:
             return completions
+
+    def wake(self) -> None:
+        """Let a :meth:`poll` that waits in another thread return."""
+        self._ended.put(None)
 
     def _collect(self, future: Future[Any]) -> list[Completion]:
         if future.key not in self._running:
@@ -94,6 +111,36 @@ class DaskSession:
         elif error is None:
             error = WorkerLostError("the Dask scheduler was lost while this task ran", outage=True)
         return [Completion(task, error=error)]
+
+    def drop_waiting(self) -> list[Task]:
+        """Cancel and return the tasks that no worker has begun."""
+        begun = self._begun()
+        waiting = {
+            key: (task, future)
+            for key, (task, future) in self._running.items()
+            if key not in begun and not future.done()
+        }
+        for key in waiting:
+            del self._running[key]
+        if waiting and self._executor.is_connected:
+            self._executor.client().cancel([future for _, future in waiting.values()])
+        return [task for task, _ in waiting.values()]
+
+    def _begun(self) -> set[str]:
+        """Return the tasks that run now; none when nobody knows."""
+        if not self._running or not self._executor.is_connected:
+            return set()
+        client = self._executor.client()
+        try:
+            stacks = client.sync(
+                client.scheduler.call_stack,  # type: ignore[union-attr]
+                keys=list(self._running),
+                callback_timeout=_STACK_SECONDS,
+            )
+        except Exception:
+            logging.getLogger(__name__).debug("what runs is not known", exc_info=True)
+            return set()
+        return {key for running in stacks.values() for key in running}
 
     def cancel(self) -> None:
         """Cancel what has not ended."""
@@ -120,52 +167,84 @@ class DaskExecutor:
     def __init__(self, address: str | None = None, *, workers: int = 1, threads: int = 1) -> None:
         self._address = address
         self._workers, self._threads = workers, threads
-        self._lock = threading.Lock()
+        self._connecting = threading.Lock()
+        self._failure: tuple[float, WorkerLostError] | None = None
         self._cluster: LocalCluster | None = None
         self._client: Client | None = None
         self._closed = False
+        self._counting: threading.Thread | None = None
+        self._counted = 0
 
     @property
     def slots(self) -> int:
-        """Tasks that run at once: threads of all workers; 0 while none is connected."""
+        """Tasks that run at once: threads of all workers; 0 while none is connected.
+
+        Never waits for a scheduler that does not answer: the last known number is returned then.
+        """
         if self._address is None:
             return self._workers * self._threads
+        counting = self._counting
+        if counting is None or not counting.is_alive():
+            counting = threading.Thread(target=self._count, name="count-workers", daemon=True)
+            self._counting = counting
+            counting.start()
+        counting.join(_COUNT_SECONDS)
+        return self._counted
+
+    def _count(self) -> None:
         try:
-            threads = self.client().nthreads()
+            self._counted = sum(self.client().nthreads().values())
         except (WorkerLostError, OSError, TimeoutError):
-            return 0
-        return sum(threads.values())
+            self._counted = 0
 
     @property
     def is_connected(self) -> bool:
         """Whether a client is there and its scheduler answers."""
-        return self._client is not None and self._client.status == "running"
+        client = self._client
+        return client is not None and client.status == "running"
 
     def client(self) -> Client:
         """Return a client that is connected, making cluster and client anew where they died.
+
+        May wait for as long as connecting takes; only threads of jobs and of requests that need
+        workers come here.
 
         Raises
         ------
         WorkerLostError
             When the scheduler does not answer.
         """
-        with self._lock:
+        client = self._client
+        if client is not None and client.status == "running" and not self._closed:
+            return client
+        asked = time.monotonic()
+        with self._connecting:
             if self._closed:
                 # An outage, not a failure of the block: a job whose server stops is not at fault.
                 raise WorkerLostError("the executor is closed", outage=True)
+            if self._failure is not None and self._failure[0] > asked - _SETTLE_SECONDS:
+                raise self._failure[1]
             if not self.is_connected:
-                self._disconnect()
-                try:
-                    self._connect()
-                except (OSError, TimeoutError) as error:
-                    self._disconnect()
-                    where = self._address or "of this machine"
-                    raise WorkerLostError(
-                        f"the Dask scheduler {where} does not answer: {error}", outage=True
-                    ) from error
-            if self._client is None:  # unreachable, but not for a type checker
-                raise WorkerLostError("no Dask client")
+                self._reconnect()
+            if self._client is None:
+                raise WorkerLostError("the executor is closed", outage=True)
             return self._client
+
+    def _reconnect(self) -> None:
+        self._disconnect()
+        try:
+            self._connect()
+        except (OSError, TimeoutError) as error:
+            self._disconnect()
+            where = self._address or "of this machine"
+            lost = WorkerLostError(
+                f"the Dask scheduler {where} does not answer: {error}", outage=True
+            )
+            self._failure = time.monotonic(), lost
+            raise lost from error
+        self._failure = None
+        if self._closed:  # while it connected
+            self._disconnect()
 
     def _connect(self) -> None:
         if self._address is None:
@@ -208,6 +287,11 @@ class DaskExecutor:
 
     def close(self) -> None:
         """Stop client and LocalCluster; an external scheduler goes on."""
-        with self._lock:
-            self._closed = True
-            self._disconnect()
+        self._closed = True
+        # A thread that is connecting at the moment closes what it gets.
+        patience = -1 if self._address is None else _SETTLE_SECONDS
+        if self._connecting.acquire(timeout=patience):
+            try:
+                self._disconnect()
+            finally:
+                self._connecting.release()

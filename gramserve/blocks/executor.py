@@ -1,6 +1,6 @@
 """Executors: where tasks run. The first one is a loop; the cluster keeps the same few verbs."""
 
-import time
+import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -30,12 +30,20 @@ class Completion:
 class Session(Protocol):
     """One user of an executor: its own tasks, completions and priority."""
 
-    def submit(self, task: Task) -> None:
-        """Queue a task."""
+    def submit(self, task: Task, *, urgent: bool = False) -> None:
+        """Queue a task, an urgent one before all that are not."""
         ...
 
     def poll(self, timeout_s: float) -> list[Completion]:
         """Return tasks that ended, waiting up to ``timeout_s`` seconds for the first."""
+        ...
+
+    def wake(self) -> None:
+        """Let a :meth:`poll` that waits in another thread return."""
+        ...
+
+    def drop_waiting(self) -> list[Task]:
+        """Take back and return the tasks that no worker has begun."""
         ...
 
 
@@ -61,15 +69,20 @@ class LoopSession:
 
     def __init__(self) -> None:
         self._waiting: deque[Task] = deque()
+        self._rung = threading.Event()
 
-    def submit(self, task: Task) -> None:
+    def submit(self, task: Task, *, urgent: bool = False) -> None:
         """Queue a task; it runs in a later :meth:`poll`."""
-        self._waiting.append(task)
+        if urgent:
+            self._waiting.appendleft(task)
+        else:
+            self._waiting.append(task)
 
     def poll(self, timeout_s: float) -> list[Completion]:
-        """Run the next task to its end, however long it takes; sleep when there is none."""
+        """Run the next task to its end, however long it takes; wait when there is none."""
         if not self._waiting:
-            time.sleep(timeout_s)
+            self._rung.wait(timeout_s)
+            self._rung.clear()
             return []
         task = self._waiting.popleft()
         try:
@@ -77,9 +90,15 @@ class LoopSession:
         except Exception as error:
             return [Completion(task, error=error)]
 
-    def clear(self) -> None:
-        """Forget what has not started."""
+    def wake(self) -> None:
+        """Let a :meth:`poll` that sleeps return."""
+        self._rung.set()
+
+    def drop_waiting(self) -> list[Task]:
+        """Take back and return what has not started."""
+        dropped = list(self._waiting)
         self._waiting.clear()
+        return dropped
 
 
 class LoopExecutor:
@@ -94,7 +113,7 @@ class LoopExecutor:
         try:
             yield session
         finally:
-            session.clear()
+            session.drop_waiting()
 
     def close(self) -> None:
         """Do nothing: there is nothing to stop."""

@@ -6,6 +6,7 @@ them cost nothing.
 """
 
 import heapq
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -40,8 +41,10 @@ class Policy:
     """Seconds between probes during an outage."""
     target_task_s: float = 10.0
     """How long one task should take, in seconds."""
-    max_group: int = 16
+    max_group: int = 64
     """Most blocks in one task."""
+    max_named: int = 10_000
+    """Blocks set aside that are remembered with their failure; more are only counted."""
     window_per_slot: int = 2
     """Tasks handed out for every task that can run, until the last of them."""
 
@@ -52,7 +55,7 @@ class Ledger:
     Parameters
     ----------
     pending : iterable of (int, int)
-        Blocks to compute, those of one row panel next to each other.
+        Blocks to compute, in ascending order.
     count : int
         How many there are.
     slots : int
@@ -71,6 +74,9 @@ class Ledger:
         self._policy = policy or Policy()
         self._pending: Iterator[BlockIndex] = iter(pending)
         self._ahead: BlockIndex | None = None
+        self._reached: BlockIndex = (-1, -1)
+        self._preferred: deque[BlockIndex] = deque()
+        self._early: set[BlockIndex] = set()
         self._unsent = count
         self._slots = max(slots, 1)
         self._out: set[BlockIndex] = set()
@@ -78,6 +84,7 @@ class Ledger:
         self._later: list[tuple[float, BlockIndex]] = []
         self._attempts: dict[BlockIndex, int] = {}
         self._set_aside: dict[BlockIndex, Failure] = {}
+        self._unnamed = 0
         self._stored = 0
         self._seconds_per_block: float | None = None
         self._outage: Failure | None = None
@@ -90,8 +97,18 @@ class Ledger:
 
     @property
     def set_aside(self) -> dict[BlockIndex, Failure]:
-        """Blocks given up, with their last failure."""
+        """Blocks given up, with their last failure; the first ones, if there are very many."""
         return dict(self._set_aside)
+
+    @property
+    def failed(self) -> int:
+        """How many blocks were given up."""
+        return len(self._set_aside) + self._unnamed
+
+    @property
+    def unnamed(self) -> int:
+        """How many of them are not in :attr:`set_aside`."""
+        return self._unnamed
 
     @property
     def in_flight(self) -> int:
@@ -108,6 +125,27 @@ class Ledger:
         """
         self._slots = max(slots, 1)
 
+    def prefer(self, blocks: Iterable[BlockIndex]) -> None:
+        """Move blocks to the front: somebody waits for them.
+
+        They are handed out next, in this order. What is out already stays out, and a block that
+        failed waits as long as any other.
+
+        Parameters
+        ----------
+        blocks : iterable of (int, int)
+            Some of the pending ones; those that were handed out before are left alone.
+        """
+        for block in blocks:
+            if block > self._reached and block not in self._early:
+                self._early.add(block)
+                self._preferred.append(block)
+
+    @property
+    def has_preferred(self) -> bool:
+        """Whether the next group is one that somebody waits for."""
+        return bool(self._preferred)
+
     @property
     def is_finished(self) -> bool:
         """Whether every block is stored or set aside."""
@@ -117,6 +155,24 @@ class Ledger:
     def waiting_reason(self) -> str | None:
         """Why nothing can be handed out, or None."""
         return None if self._outage is None else self._outage.message
+
+    def has_due(self, now: float) -> bool:
+        """Whether :meth:`next_group` would return blocks now.
+
+        Parameters
+        ----------
+        now : float
+            Monotonic seconds.
+        """
+        if not self._unsent and not (self._later and self._later[0][0] <= now):
+            return False
+        if self._outage is not None:
+            return now >= self._probe_at and not self._groups_out
+        return self._groups_out < self._window()
+
+    def expected_seconds(self, blocks: int) -> float | None:
+        """Return how long some blocks should take; None before the first was stored."""
+        return None if self._seconds_per_block is None else blocks * self._seconds_per_block
 
     def next_group(self, now: float) -> Group | None:
         """Return blocks to hand out now, or None when the window is full or none is due.
@@ -131,13 +187,10 @@ class Ledger:
         tuple of (int, int) or None
             Blocks of one row panel.
         """
-        if self._outage is not None:
-            if now < self._probe_at or self._groups_out:
-                return None
-            return self._hand_out(self._take(now, 1))
-        if self._groups_out >= self._window():
+        if not self.has_due(now):
             return None
-        return self._hand_out(self._take(now, self._group_size()))
+        size = 1 if self._outage is not None else self._group_size()
+        return self._hand_out(self._take(now, size))
 
     def next_due(self, now: float) -> float | None:
         """Return the seconds until a block that waits may be handed out; None if none waits."""
@@ -193,7 +246,10 @@ class Ledger:
         self._attempts[block] = attempts
         if not failure.retryable or attempts >= self._policy.max_attempts:
             del self._attempts[block]
-            self._set_aside[block] = failure
+            if len(self._set_aside) < self._policy.max_named:
+                self._set_aside[block] = failure
+            else:
+                self._unnamed += 1
             return
         delay = self._policy.backoff_s * 2 ** (attempts - 1)
         heapq.heappush(self._later, (now + delay, block))
@@ -220,15 +276,33 @@ class Ledger:
     def _take(self, now: float, size: int) -> list[BlockIndex]:
         if self._later and self._later[0][0] <= now:
             return [heapq.heappop(self._later)[1]]
+        taken = self._take_preferred(size) or self._take_in_order(size)
+        self._unsent -= len(taken)
+        return taken
+
+    def _take_preferred(self, size: int) -> list[BlockIndex]:
+        # Somebody waits for all of them: every worker should have some.
+        size = min(size, -(-len(self._preferred) // self._slots))
+        taken: list[BlockIndex] = []
+        while self._preferred and len(taken) < size:
+            if taken and self._preferred[0][0] != taken[0][0]:
+                break
+            taken.append(self._preferred.popleft())
+        return taken
+
+    def _take_in_order(self, size: int) -> list[BlockIndex]:
         taken: list[BlockIndex] = []
         while len(taken) < size:
             if self._ahead is None:
                 self._ahead = next(self._pending, None)
             if self._ahead is None or (taken and self._ahead[0] != taken[0][0]):
                 break  # nothing is left, or the next row panel starts and with it the next group
-            taken.append(self._ahead)
-            self._ahead = None
-            self._unsent -= 1
+            block, self._ahead = self._ahead, None
+            self._reached = block
+            if block in self._early:  # it was handed out before its turn
+                self._early.discard(block)
+            else:
+                taken.append(block)
         return taken
 
     def _hand_out(self, blocks: list[BlockIndex]) -> Group | None:

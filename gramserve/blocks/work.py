@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
+from operator import and_
 from pathlib import Path
 from typing import Any
 
 from gramserve.blocks.task import ItemsPlace, Recipe
 from gramserve.kernels import choose_engine, result_dtype
-from gramserve.plan import BlockIndex, Grid, Plan, pair_seconds
+from gramserve.plan import BlockMap, Grid, Plan, pair_seconds
 from gramserve.spec import KERNEL_CODE_VERSION, KernelSpec, OutputName, Precision
 from gramserve.store import DatasetStore, GramStore, StateLayout, VarianceStore
 
@@ -29,10 +31,10 @@ class GramWork:
     grams: tuple[tuple[OutputName, str], ...]
     """Path of the Gram matrix of every kernel."""
 
-    def stored_blocks(self) -> set[BlockIndex]:
+    def stored_blocks(self) -> BlockMap:
         """Return the blocks that are stored for every kernel."""
-        found = [GramStore.open(path).stored_blocks() for _, path in self.grams]
-        return set.intersection(*found)
+        found = [GramStore.open(path).stored_map() for _, path in self.grams]
+        return reduce(and_, found)
 
     def missing_variances(self) -> list[tuple[int, int]]:
         """Return (side, segment) of all variances that are not stored."""

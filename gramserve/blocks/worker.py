@@ -105,7 +105,9 @@ def compute_blocks(task: BlockTask) -> list[BlockResult]:
 
 
 def _missing_kernels(task: BlockTask, block: BlockIndex) -> tuple[OutputName, ...]:
-    return tuple(name for name, path in task.grams if not GramStore.open(path).has_block(*block))
+    return tuple(
+        name for name, path in task.grams if not GramStore.reopen(Path(path)).has_block(*block)
+    )
 
 
 def _spec_for(spec: KernelSpec, kernels: tuple[OutputName, ...]) -> KernelSpec:
@@ -137,7 +139,9 @@ def _store_block(
     return tuple(
         (
             name,
-            GramStore.open(paths[name]).write_block(*block, _mirrored(values[name], task, block)),
+            GramStore.reopen(Path(paths[name])).write_block(
+                *block, _mirrored(values[name], task, block)
+            ),
         )
         for name in kernels
     )

@@ -5,12 +5,14 @@ cache, and can be lost without losing a number.
 """
 
 from gramserve.catalog.catalog import Catalog
+from gramserve.catalog.dispatchers import INTERRUPTED
 from gramserve.catalog.records import (
     BlockRecord,
     BlockTally,
     DatasetRecord,
     EventRecord,
     GramRecord,
+    JobProgress,
     JobRecord,
     KeyRecord,
 )
@@ -20,6 +22,7 @@ from gramserve.catalog.transitions import ACTIVE_STATES, HELD_STATES, TRANSITION
 __all__ = [
     "ACTIVE_STATES",
     "HELD_STATES",
+    "INTERRUPTED",
     "SCOPES",
     "TRANSITIONS",
     "BlockRecord",
@@ -28,6 +31,7 @@ __all__ = [
     "DatasetRecord",
     "EventRecord",
     "GramRecord",
+    "JobProgress",
     "JobRecord",
     "KeyRecord",
     "allows",

@@ -10,6 +10,7 @@ from gramserve.catalog.bell import Bell
 from gramserve.catalog.blocks import Blocks
 from gramserve.catalog.database import Database, build_engine
 from gramserve.catalog.datasets import Datasets
+from gramserve.catalog.dispatchers import Dispatchers
 from gramserve.catalog.events import Events
 from gramserve.catalog.facet import uninterrupted
 from gramserve.catalog.grams import Grams
@@ -21,13 +22,14 @@ from gramserve.catalog.place import is_sqlite, parse_place, prepare_file
 from gramserve.catalog.revision import bring_up_to_date
 
 
-class Catalog(Datasets, Grams, Jobs, Lifecycle, Leases, Blocks, Events, Keys):
+class Catalog(Datasets, Grams, Jobs, Lifecycle, Dispatchers, Leases, Blocks, Events, Keys):
     """An open catalog; every method is one transaction.
 
     Make it with :meth:`open` and close it, or use it as a context::
 
         async with await Catalog.open("catalog.sqlite") as catalog:
-            job = await catalog.claim_next(lease_s=60)
+            dispatcher, _ = await catalog.open_dispatcher()
+            job = await catalog.claim_next(dispatcher=dispatcher)
 
     Notes
     -----

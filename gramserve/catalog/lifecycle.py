@@ -4,13 +4,13 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gramserve.catalog import tables
 from gramserve.catalog.events import append_event, prune_progress
 from gramserve.catalog.facet import Facet, uninterrupted
-from gramserve.catalog.jobs import job_records, lock_job
+from gramserve.catalog.jobs import lock_job
 from gramserve.catalog.records import JobRecord
 from gramserve.catalog.times import utc_now
 from gramserve.catalog.transitions import FRESH_EPOCH_STATES, HELD_STATES, check_transition
@@ -29,7 +29,7 @@ async def move_job(
     waiting_reason: str | None = None,
     error: Mapping[str, Any] | None = None,
     engine: str | None = None,
-    lease_expires: datetime | None = None,
+    dispatcher: str | None = None,
 ) -> JobRecord:
     """Move a locked job, and write the event.
 
@@ -49,8 +49,8 @@ async def move_job(
         Of a job that fails.
     engine : str, optional
         The engine that runs it; None keeps the present one.
-    lease_expires : datetime, optional
-        None keeps the present lease while somebody holds the job, and ends it otherwise.
+    dispatcher : str, optional
+        Who holds it now; None keeps the present holder while the new state is a held one.
 
     Returns
     -------
@@ -64,14 +64,14 @@ async def move_job(
     """
     check_transition(job.id, job.state, to_state)
     epoch = job.epoch + (to_state in FRESH_EPOCH_STATES)
-    held = lease_expires or job.lease_expires
+    holder = dispatcher or job.dispatcher
     changes: dict[str, Any] = {
         "state": to_state,
         "epoch": epoch,
         "waiting_reason": waiting_reason,
         "error": None if error is None else dict(error),
         "engine": engine or job.engine,
-        "lease_expires": held if to_state in HELD_STATES else None,
+        "dispatcher": holder if to_state in HELD_STATES else None,
         "started": job.started or (at if to_state in {"planning", "running"} else None),
         "finished": at if to_state in TERMINAL_STATES else None,
     }
@@ -155,7 +155,7 @@ class Lifecycle(Facet):
             if to_state == "planning":
                 raise IllegalTransitionError(
                     f"job {job_id} is {job.state} and becomes planning only when it is claimed; "
-                    "use claim_next, which gives the lease",
+                    "use claim_next, which takes the lease",
                     job=job_id,
                     state=job.state,
                     to_state=to_state,
@@ -268,43 +268,3 @@ class Lifecycle(Facet):
             await append_event(connection, job_id, "state", data, utc_now())
         self._bell.ring(job_id)
         return True
-
-    @uninterrupted
-    async def requeue_interrupted(
-        self, *, expired_only: bool = False, now: datetime | None = None
-    ) -> list[JobRecord]:
-        """Take jobs from holders that are gone: call it when the server starts.
-
-        Planning and running jobs are queued again, what was being cancelled is cancelled;
-        whoever held them is refused from now on.
-
-        Parameters
-        ----------
-        expired_only : bool
-            Only jobs whose lease is over, for several servers on one database. A single
-            server takes all: nobody else can hold any.
-        now : datetime, optional
-            The present moment.
-
-        Returns
-        -------
-        list of JobRecord
-            Those that were moved, as they are now.
-        """
-        at = now or utc_now()
-        query = select(_jobs).where(_jobs.c.state.in_(HELD_STATES)).order_by(_jobs.c.created)
-        if expired_only:
-            query = query.where(_jobs.c.lease_expires < at)
-        async with self._database.write() as connection:
-            rows = (await connection.execute(query.with_for_update())).all()
-            moved = []
-            for job in await job_records(connection, rows):
-                if job.state == "cancelling":
-                    moved.append(await move_job(connection, job, "cancelled", at=at))
-                    continue
-                reason = "its server stopped; it goes on from the blocks that are stored"
-                again = await move_job(connection, job, "queued", at=at, waiting_reason=reason)
-                moved.append(again)
-        for job in moved:
-            self._bell.ring(job.id)
-        return moved

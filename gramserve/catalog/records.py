@@ -76,8 +76,8 @@ class JobRecord:
     engine: str | None
     epoch: int
     """Counts who holds the job; writes of an earlier holder are refused."""
-    lease_expires: datetime | None
-    """When the holder counts as lost; None while nobody holds the job."""
+    dispatcher: str | None
+    """Who holds the job; None while nobody does."""
     blocks_total: int
     blocks_done: int
     """Stored, whoever computed them."""
@@ -92,6 +92,22 @@ class JobRecord:
     created: datetime
     started: datetime | None
     finished: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobProgress:
+    """How far a job is, as its holder says."""
+
+    job: str
+    epoch: int
+    """The one the job was claimed with."""
+    done: int
+    """Blocks stored, whoever computed them."""
+    reused: int
+    """Of these, those that the job did not have to compute."""
+    failed: int
+    """Blocks set aside."""
+    total: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -110,7 +110,8 @@ jobs = Table(
     Column("priority", Integer, nullable=False),
     Column("engine", String(32)),
     Column("epoch", Integer, nullable=False),
-    Column("lease_expires", UtcDateTime),
+    # No foreign key: of a dispatcher that is gone, its jobs are found by its missing row.
+    Column("dispatcher", String(32), index=True),
     Column("blocks_total", BigInteger, nullable=False),
     Column("blocks_done", BigInteger, nullable=False),
     Column("blocks_reused", BigInteger, nullable=False),
@@ -126,6 +127,30 @@ jobs = Table(
     Column("started", UtcDateTime),
     Column("finished", UtcDateTime),
     Index(None, "state", "priority", "created"),
+)
+
+# Who computes. A row is a live dispatcher; the beat only ever counts up, and no clock is in it.
+dispatchers = Table(
+    "dispatchers",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("home", String(128), unique=True),
+    Column("beat", BigInteger, nullable=False),
+    Column("started", UtcDateTime, nullable=False),
+)
+
+# Which dispatcher computes a Gram matrix. The primary key is the lock.
+gram_leases = Table(
+    "gram_leases",
+    metadata,
+    Column("gram", String(64), primary_key=True),
+    Column(
+        "dispatcher",
+        String(32),
+        ForeignKey("dispatchers.id", ondelete="CASCADE"),
+        nullable=False,
+        index=True,
+    ),
 )
 
 job_grams = Table(

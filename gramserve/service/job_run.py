@@ -1,37 +1,51 @@
-"""One job while it is computed here: from its claim to its end."""
+"""One computation of Gram matrices, from its first claimed job to its end."""
 
 import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
+from itertools import batched
 
 import structlog
 
-from gramserve.blocks import BlockResult, Executor, Progress, RunOutcome, Scheduler, open_work
-from gramserve.catalog import Catalog, JobRecord
+from gramserve.blocks import (
+    BlockResult,
+    Executor,
+    Progress,
+    RunOutcome,
+    Scheduler,
+    Shares,
+    open_work,
+)
+from gramserve.catalog import INTERRUPTED, Catalog, JobProgress, JobRecord
 from gramserve.config import Settings
 from gramserve.errors import CatalogError, GramserveError, IllegalTransitionError
+from gramserve.plan import BlockIndex, BlockMap
 from gramserve.service.background import run_in_daemon
 from gramserve.service.pace import Pace, PaceMeter
 from gramserve.service.planner import Planner
 from gramserve.service.provenance import Provenance
 from gramserve.store import DatasetStore, StateLayout
 
-LEASE_S = 60.0
-"""Seconds without a sign after which a job counts as left alone."""
-
 _FLUSH_S = 0.25
 """Results are written to the catalog together, this often."""
 
-_INTERRUPTED = "its server stopped; it goes on from the blocks that are stored"
+_MOST_UNWRITTEN = 50_000
+"""Results that may wait for the catalog; then the scheduler waits with them."""
+
+_FAILURES_AT_ONCE = 5000
+_NARROWED = "the job that it ran with wanted more and was ended; it goes on at once"
 _STARTING = "it is being planned, and workers start"
 
 _log = structlog.get_logger(__name__)
 
 
 class JobRun:
-    """Computes one claimed job and writes how far it is.
+    """Computes the Gram matrices of a claimed job, once for all jobs that ask for them.
+
+    Jobs come and go while it runs: one that asks for nothing else is attached, one that is
+    cancelled or paused is left out. The computation ends when nobody wants it any more.
 
     Parameters
     ----------
@@ -39,6 +53,10 @@ class JobRun:
         As the claim returned it, planning.
     settings, layout, catalog, datasets, executor, planner
         Parts of the server.
+    shares : Shares
+        The runs that share the workers.
+    on_open : callable
+        Called when further jobs may be attached.
     on_stored : callable
         Called whenever blocks were stored.
     """
@@ -53,40 +71,124 @@ class JobRun:
         datasets: DatasetStore,
         executor: Executor,
         planner: Planner,
+        shares: Shares,
+        on_open: Callable[[], None],
         on_stored: Callable[[], None],
     ) -> None:
         self.job = job
+        self.jobs: dict[str, JobRecord] = {job.id: job}
+        self.grams = frozenset(job.grams.values())
+        self.is_open = False
+        """Whether further jobs may be attached."""
         self.pace = Pace()
         self._settings = settings
         self._layout = layout
         self._catalog = catalog
         self._datasets = datasets
-        self._executor = executor
         self._planner = planner
+        self._on_open = on_open
         self._on_stored = on_stored
+        self._scheduler = Scheduler(
+            executor, priority=job.priority, user=job.key_id or "", shares=shares
+        )
         self._stop = threading.Event()
+        self._leave = threading.Event()
         self._results: list[BlockResult] = []
         self._progress: Progress | None = None
         self._written: Progress | None = None
+        self._told: frozenset[str] = frozenset()
+        self._found: dict[str, int] = {}
         self._reason: str | None = None
+        self._ending = INTERRUPTED
 
-    def stop(self) -> None:
-        """Let the computation end within a moment; what is stored stays."""
+    @property
+    def stored(self) -> BlockMap | None:
+        """Blocks that are stored for all its matrices; None until they were listed."""
+        return self._scheduler.stored
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether it only waits for what workers have begun."""
+        return self._stop.is_set()
+
+    def stop(self, *, leave: bool = False) -> None:
+        """Let the computation end; what is stored stays.
+
+        Parameters
+        ----------
+        leave : bool
+            Whether to leave what workers are computing at the moment, or to wait for it.
+        """
+        self.is_open = False
+        if leave:
+            self._leave.set()
         self._stop.set()
+        self._scheduler.wake()
 
-    async def recheck(self) -> None:
-        """Stop if the job was cancelled, paused or taken over since it was claimed."""
-        job = await self._catalog.job(self.job.id)
-        if job.epoch != self.job.epoch or job.state not in {"planning", "running"}:
+    def prefer(self, blocks: Collection[BlockIndex]) -> None:
+        """Move blocks to the front: somebody waits for them.
+
+        Parameters
+        ----------
+        blocks : collection of (int, int)
+            Canonical blocks.
+        """
+        self._scheduler.prefer(blocks)
+
+    async def attach(self, job: JobRecord) -> None:
+        """Let a job share the computation from now on.
+
+        Parameters
+        ----------
+        job : JobRecord
+            As the claim returned it, planning; it asks for no other Gram matrices. The run must
+            be open.
+        """
+        self.jobs[job.id] = job
+        self._favour()
+        _log.info("job attached", job=job.id, to=self.job.id)
+        with contextlib.suppress(IllegalTransitionError):  # cancelled in the same moment
+            await self._catalog.transition(job.id, "running", epoch=job.epoch)
+
+    async def recheck(self, jobs: Collection[JobRecord], records: Mapping[str, JobRecord]) -> None:
+        """Let jobs go that were cancelled, paused or taken over; without any, stop.
+
+        Parameters
+        ----------
+        jobs : collection of JobRecord
+            Jobs that this run had before it was asked for the records.
+        records : mapping
+            Jobs as they are now, by id; those that are missing are not held here.
+        """
+        gone = [
+            job for job in jobs if job.id in self.jobs and not _is_held(job, records.get(job.id))
+        ]
+        if not gone:
+            return
+        left = [job for job in self.jobs.values() if job not in gone]
+        if not left:
+            self.stop()  # the last jobs take the counts of the last blocks with them
+            return
+        for job in gone:
+            self.jobs.pop(job.id, None)
+            await self._let_go(job)
+        self._favour()
+        if {gram for job in left for gram in job.grams.values()} != self.grams:
+            self._ending = _NARROWED
             self.stop()
 
+    def _favour(self) -> None:
+        """Run with the highest priority of its jobs, for the user of that one."""
+        first = max(self.jobs.values(), key=lambda job: job.priority)
+        self._scheduler.favour(first.key_id or "", first.priority)
+
     async def run(self) -> None:
-        """Plan and compute the job, and leave it in the state where it belongs.
+        """Plan and compute, and leave every job in the state where it belongs.
 
         Raises
         ------
         GramserveError
-            When it could not be computed at all; the job is still held then.
+            When it could not be computed at all; the jobs are still held then.
         """
         job, catalog = self.job, self._catalog
         try:
@@ -105,20 +207,28 @@ class JobRun:
                 threads=self._settings.engine_threads,
             )
             await catalog.transition(job.id, "running", epoch=job.epoch, engine=plan.engine)
-            provenance = Provenance(work, job.grams, self._datasets)
-            scheduler = Scheduler(self._executor, priority=job.priority)
-            loop = asyncio.get_running_loop()
-
-            def observe(progress: Progress) -> None:
-                loop.call_soon_threadsafe(self._take, progress)
-
-            async with self._reporting(PaceMeter(plan.grid.entry_count), provenance):
-                outcome = await run_in_daemon(
-                    lambda: scheduler.run(work, observe, self._stop.is_set), f"job-{job.id}"
-                )
-            await self._finish(outcome, provenance)
         except IllegalTransitionError:
-            await self._let_go()
+            await self._let_all_go()
+            return
+        provenance = Provenance(work, job.grams, self._datasets)
+        loop = asyncio.get_running_loop()
+
+        def observe(progress: Progress) -> None:
+            loop.call_soon_threadsafe(self._take, progress)
+            while len(self._results) > _MOST_UNWRITTEN and not self._stop.is_set():
+                time.sleep(_FLUSH_S)
+
+        def compute() -> RunOutcome:
+            return self._scheduler.run(work, observe, self._stop.is_set, self._leave.is_set)
+
+        self.is_open = not self._stop.is_set()
+        self._on_open()
+        try:
+            async with self._reporting(PaceMeter(plan.grid.entry_count), provenance):
+                outcome = await run_in_daemon(compute, f"job-{job.id}")
+        finally:
+            self.is_open = False
+        await self._finish(outcome, provenance)
 
     def _take(self, progress: Progress) -> None:
         self._results += progress.results
@@ -135,119 +245,133 @@ class JobRun:
             reporter.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await reporter
+        self.is_open = False  # who came until now is told how it ended
         await self._write(meter, provenance)
 
     async def _report_always(self, meter: PaceMeter, provenance: Provenance) -> None:
-        renewed = time.monotonic()
         while True:
             await asyncio.sleep(_FLUSH_S)
             try:
                 await self._write(meter, provenance)
-                if time.monotonic() - renewed > LEASE_S / 4:
-                    renewed = time.monotonic()
-                    await self._renew()
             except (CatalogError, OSError) as error:
                 # Blocks go on being stored; what could not be written now is written later.
                 _log.warning("progress not written", job=self.job.id, error=str(error))
 
-    async def _renew(self) -> None:
-        held = await self._catalog.renew_lease(self.job.id, self.job.epoch, lease_s=LEASE_S)
-        if not held:
-            self.stop()
-        else:
-            await self.recheck()
-
     async def _write(self, meter: PaceMeter, provenance: Provenance) -> None:
         progress, results = self._progress, self._results
-        if progress is None or progress is self._written:
+        told = frozenset(self.jobs)
+        if progress is None or (progress is self._written and told == self._told):
             return
-        job = self.job
         self._results = []
         try:
             records = await asyncio.to_thread(provenance.of_results, results)
             await self._catalog.record_blocks(records)
             self.pace = meter.observe(progress, time.monotonic())
-            await self._catalog.record_progress(
-                job.id,
-                job.epoch,
-                done=progress.done,
-                reused=self._reused(progress.reused),
-                failed=progress.failed,
-                total=progress.total,
-            )
+            await self._tell(progress.done, progress.reused, progress.failed, progress.total)
         except BaseException:
             self._results = results + self._results
             raise
-        self._written = progress
-        if progress.waiting_reason != self._reason:
+        are_new, self._written, self._told = told != self._told, progress, told
+        if are_new or progress.waiting_reason != self._reason:
             self._reason = progress.waiting_reason
-            await self._catalog.explain_wait(job.id, self._reason, epoch=job.epoch)
+            for job in tuple(self.jobs.values()):
+                await self._catalog.explain_wait(job.id, self._reason, epoch=job.epoch)
 
-    def _reused(self, stored_before: int) -> int:
-        """Return what this job found stored: on a later run, much of that is its own work."""
-        return stored_before if self.job.epoch == 1 else self.job.blocks_reused
+    async def _tell(self, done: int, found: int, failed: int, total: int) -> None:
+        """Write how far it is for every job."""
+        reports = [
+            JobProgress(
+                job=job.id,
+                epoch=job.epoch,
+                done=done,
+                reused=self._reused(job, found if job is self.job else done),
+                failed=failed,
+                total=total,
+            )
+            for job in self.jobs.values()
+        ]
+        written = await self._catalog.record_progress_of(reports)
+        # Somebody else has the others: this server counted as dead.
+        refused = {report.job for report in reports} - written
+        await self.recheck([job for job in self.jobs.values() if job.id in refused], {})
+
+    def _reused(self, job: JobRecord, found: int) -> int:
+        """Return what a job found stored when it came.
+
+        On a later run of a job much of that is its own work.
+        """
+        return self._found.setdefault(job.id, found if job.epoch == 1 else job.blocks_reused)
 
     async def _finish(self, outcome: RunOutcome, provenance: Provenance) -> None:
-        job = self.job
         if outcome.failed:
-            await self._catalog.record_blocks(provenance.of_failures(outcome.failed))
-            await self._catalog.record_progress(
-                job.id,
-                job.epoch,
-                done=outcome.done,
-                reused=self._reused(outcome.reused),
-                failed=len(outcome.failed),
-                total=outcome.total,
-            )
+            for some in batched(outcome.failed.items(), _FAILURES_AT_ONCE):
+                await self._catalog.record_blocks(provenance.of_failures(dict(some)))
+            await self._tell(outcome.done, outcome.reused, outcome.failed_count, outcome.total)
             await self.fail(*_first_failure(outcome))
         elif outcome.is_complete:
-            await self._catalog.transition(job.id, "succeeded", epoch=job.epoch)
+            for job in tuple(self.jobs.values()):
+                await self._move(job, "succeeded")
         else:
-            await self._let_go()
+            await self._let_all_go()
 
     async def fail(self, code: str, message: str) -> None:
-        """End the job with an error.
+        """End its jobs with an error.
 
         Parameters
         ----------
         code, message : str
             Of the error.
         """
-        error = {"code": code, "message": message}
-        await self._catalog.transition(self.job.id, "failed", epoch=self.job.epoch, error=error)
+        for job in tuple(self.jobs.values()):
+            await self._move(job, "failed", error={"code": code, "message": message})
 
     async def requeue(self, reason: str) -> None:
-        """Put the job back into the queue.
+        """Put its jobs back into the queue.
 
         Parameters
         ----------
         reason : str
             Why, for people.
         """
-        await self._catalog.transition(
-            self.job.id, "queued", epoch=self.job.epoch, waiting_reason=reason
-        )
+        for job in tuple(self.jobs.values()):
+            await self._move(job, "queued", waiting_reason=reason)
 
-    async def _let_go(self) -> None:
-        """Leave the job in the state that somebody asked for while it ran."""
-        job = await self._catalog.job(self.job.id)
-        if job.epoch != self.job.epoch:
+    async def _move(self, job: JobRecord, to_state: str, **more: object) -> None:
+        try:
+            await self._catalog.transition(job.id, to_state, epoch=job.epoch, **more)  # type: ignore[arg-type]
+        except IllegalTransitionError:
+            await self._let_go(job)
+
+    async def _let_all_go(self) -> None:
+        for job in tuple(self.jobs.values()):
+            await self._let_go(job)
+
+    async def _let_go(self, job: JobRecord) -> None:
+        """Leave a job in the state that somebody asked for while it ran."""
+        now = await self._catalog.job(job.id)
+        if now.epoch != job.epoch:
             return
-        if job.state == "cancelling":
+        if now.state == "cancelling":
             await self._catalog.transition(job.id, "cancelled", epoch=job.epoch)
-        elif job.state in {"planning", "running"}:
-            await self.requeue(_INTERRUPTED)
+        elif now.state in {"planning", "running"}:
+            await self._catalog.transition(
+                job.id, "queued", epoch=job.epoch, waiting_reason=self._ending
+            )
 
     async def abandon(self) -> None:
-        """Put the job back although its thread may still run: the server is stopping."""
+        """Put its jobs back although its thread may still run: the server is stopping."""
         with contextlib.suppress(GramserveError):
-            await self._let_go()
+            await self._let_all_go()
+
+
+def _is_held(job: JobRecord, now: JobRecord | None) -> bool:
+    return now is not None and now.epoch == job.epoch and now.state in {"planning", "running"}
 
 
 def _first_failure(outcome: RunOutcome) -> tuple[str, str]:
     block, failure = next(iter(outcome.failed.items()))
     message = (
-        f"{len(outcome.failed)} of {outcome.total} blocks failed, {outcome.done} are stored; "
+        f"{outcome.failed_count} of {outcome.total} blocks failed, {outcome.done} are stored; "
         f"block ({block[0]}, {block[1]}): {failure.message}"
     )
     return failure.code, message

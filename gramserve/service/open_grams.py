@@ -3,15 +3,20 @@
 import asyncio
 import resource
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from gramserve.catalog import Catalog, GramRecord
 from gramserve.errors import StoreNotFoundError
+from gramserve.plan import BlockMap, Grid
 from gramserve.store import GramStore, StateLayout, WholeRows
 
 _KEPT = 1024
 _GRAM_ID_DIGITS = 32
 _LOOK_S = 1.0
+_LISTED_TIMES = 5
+"""A listing is used for so many times as long as it took."""
+
 _MOST_FILES = 16_384
 
 
@@ -24,7 +29,11 @@ class OpenGram:
     is_complete: bool = False
     """Whether every block was seen stored; once true it is not looked at again."""
     looked: float = float("-inf")
-    """When its blocks were listed last, monotonic seconds."""
+    """When its blocks were counted last, monotonic seconds."""
+    listed: BlockMap | None = None
+    """Its blocks as they were listed last, while that is worth keeping."""
+    listed_until: float = float("-inf")
+    """How long that is good for, monotonic seconds."""
     _row_headers: tuple[tuple[bytes, bytes], ...] | None = None
 
     @property
@@ -65,12 +74,22 @@ class OpenGrams:
         Knows where they lie.
     row_cache_bytes : int
         Memory for the rows that were read last.
+    live_map : callable
+        Returns the stored blocks of a Gram matrix that is being computed here, else None.
     """
 
-    def __init__(self, catalog: Catalog, layout: StateLayout, row_cache_bytes: int) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        layout: StateLayout,
+        row_cache_bytes: int,
+        *,
+        live_map: Callable[[str], BlockMap | None] = lambda _: None,
+    ) -> None:
         self.whole_rows = WholeRows(_file_budget(), row_cache_bytes)
         self._catalog = catalog
         self._layout = layout
+        self._live_map = live_map
         self._open: dict[str, OpenGram] = {}
 
     def peek(self, gram_id: str) -> OpenGram | None:
@@ -118,6 +137,38 @@ class OpenGrams:
             self._open.clear()
         return self._open.setdefault(gram_id, OpenGram(record, store))
 
+    async def stored_map(self, gram: OpenGram) -> BlockMap:
+        """Return which canonical blocks are stored, and note when all are.
+
+        Parameters
+        ----------
+        gram : OpenGram
+            From :meth:`get`.
+
+        Returns
+        -------
+        BlockMap
+            As the computation knows them while there is one here, else from a listing of the
+            store. Listing a million blocks takes seconds, so a listing that took long is kept
+            for some time. Do not change it.
+        """
+        if gram.is_complete:
+            store = gram.store
+            return BlockMap.full(Grid(*store.shape, store.block_size, store.symmetric))
+        live = self._live_map(gram.record.id)
+        if live is not None:
+            gram.is_complete = len(live) == gram.record.blocks_total
+            return live
+        began = time.monotonic()
+        if gram.listed is not None and began < gram.listed_until:
+            return gram.listed
+        listed = await asyncio.to_thread(gram.store.stored_map)
+        ended = time.monotonic()
+        gram.is_complete = len(listed) == gram.record.blocks_total
+        gram.listed = None if gram.is_complete else listed
+        gram.listed_until = ended + _LISTED_TIMES * (ended - began)
+        return listed
+
     async def stored_blocks(self, gram: OpenGram) -> int:
         """Return how many canonical blocks are stored, and note when all are.
 
@@ -129,14 +180,12 @@ class OpenGrams:
         Returns
         -------
         int
-            From a listing of the store, not from the catalog.
+            From the store, not from the catalog.
         """
         if gram.is_complete:
             return gram.record.blocks_total
         gram.looked = time.monotonic()
-        stored = len(await asyncio.to_thread(gram.store.stored_blocks))
-        gram.is_complete = stored == gram.record.blocks_total
-        return stored
+        return len(await self.stored_map(gram))
 
     async def is_complete(self, gram: OpenGram) -> bool:
         """Return whether every block is stored; may say no up to a second too long.

@@ -1,8 +1,10 @@
 """From a request to a plan: data sets looked up, engine chosen, stored blocks counted."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import reduce
+from operator import and_
 from typing import Any
 
 from gramserve.blocks import Executor
@@ -11,7 +13,7 @@ from gramserve.catalog import Catalog, JobRecord
 from gramserve.config import Settings
 from gramserve.errors import ShapeError, StoreNotFoundError
 from gramserve.kernels import choose_engine, result_dtype
-from gramserve.plan import BlockIndex, Plan, make_grid, make_plan
+from gramserve.plan import Plan, make_grid, make_plan
 from gramserve.spec import (
     JobRequest,
     KernelSpec,
@@ -155,18 +157,17 @@ class Planner:
             temporary_bytes=engine.temporary_bytes(spec, shape[1:], precision),
             worker_memory_bytes=self._settings.memory_per_task_bytes,
             workers=self._executor.slots * self._settings.engine_threads,
-            blocks_cached=len(self._stored_everywhere(grams.values())),
+            blocks_cached=self._stored_everywhere(grams.values()),
         )
         return PlannedJob(plan, asked.dataset, asked.other, grams)
 
-    def _stored_everywhere(self, grams: Any) -> set[BlockIndex]:
-        found: list[set[BlockIndex]] = []
-        for gram in grams:
-            try:
-                found.append(GramStore.open(self._layout.gram(gram)).stored_blocks())
-            except StoreNotFoundError:
-                return set()
-        return set.intersection(*found)
+    def _stored_everywhere(self, grams: Iterable[str]) -> int:
+        """Return how many blocks are stored for all of some matrices."""
+        try:
+            found = [GramStore.open(self._layout.gram(gram)).stored_map() for gram in grams]
+        except StoreNotFoundError:
+            return 0
+        return len(reduce(and_, found))
 
     async def record(self, planned: PlannedJob) -> None:
         """Make the Gram matrices of a plan known, in store and catalog.

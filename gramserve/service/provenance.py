@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from gramserve.blocks import BlockResult, Failure, GramWork
 from gramserve.catalog import BlockRecord
 from gramserve.plan import BlockIndex
-from gramserve.spec import KERNEL_CODE_VERSION, OutputName, block_address
+from gramserve.spec import KERNEL_CODE_VERSION, BlockAddresses, OutputName
 from gramserve.store import DatasetStore
 
 
@@ -26,6 +26,11 @@ class Provenance:
         self._work = work
         self._grams = grams
         self._datasets = datasets
+        recipe = work.recipe
+        self._addresses = {
+            kernel: BlockAddresses(recipe.spec.for_output(kernel), recipe.precision)
+            for kernel in grams
+        }
         self._digests: dict[tuple[str, int, int], str] = {}
 
     def of_results(self, results: Iterable[BlockResult]) -> list[BlockRecord]:
@@ -86,10 +91,10 @@ class Provenance:
         ]
 
     def _address(self, kernel: OutputName, block: BlockIndex) -> str:
-        recipe, grid, places = self._work.recipe, self._work.grid, self._work.places
+        grid, places = self._work.grid, self._work.places
         rows = self._range_digest(places[0].digest, *grid.row_range(block[0]))
         columns = self._range_digest(places[-1].digest, *grid.column_range(block[1]))
-        return block_address(recipe.spec.for_output(kernel), recipe.precision, rows, columns)
+        return self._addresses[kernel].of(rows, columns)
 
     def _range_digest(self, dataset: str, start: int, stop: int) -> str:
         key = (dataset, start, stop)

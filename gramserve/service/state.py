@@ -5,6 +5,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -43,8 +44,11 @@ class ServiceState:
 
 
 @contextlib.contextmanager
-def _sole_server(layout: StateLayout) -> Iterator[None]:
-    """Keep a second server away from a state directory: both would compute everything."""
+def _sole_server(layout: StateLayout) -> Iterator[str]:
+    """Keep a second server away from a state directory: both would compute everything.
+
+    Yields what names the directory, wherever it is mounted, and no copy of it.
+    """
     descriptor = os.open(layout.root / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
@@ -55,7 +59,10 @@ def _sole_server(layout: StateLayout) -> Iterator[None]:
                 "another directory with GRAMSERVE_DATA_DIR or --data-dir"
             )
             raise ConflictError(msg, path=str(layout.root)) from error
-        yield
+        if not os.fstat(descriptor).st_size:
+            os.pwrite(descriptor, uuid.uuid4().hex.encode(), 0)
+        name = os.pread(descriptor, 32, 0).decode("ascii", "replace")
+        yield f"{name}-{os.fstat(descriptor).st_ino:x}"
     finally:
         os.close(descriptor)
 
@@ -109,7 +116,7 @@ async def open_state(settings: Settings) -> AsyncIterator[ServiceState]:
     layout = StateLayout(settings.data_dir)
     layout.ensure()
     async with contextlib.AsyncExitStack() as stack:
-        stack.enter_context(_sole_server(layout))
+        home = stack.enter_context(_sole_server(layout))
         datasets = DatasetStore(layout.datasets)
         await asyncio.to_thread(_clear_leftovers, layout, datasets)
         catalog = await stack.enter_async_context(await Catalog.open(settings.catalog_place))
@@ -121,7 +128,7 @@ async def open_state(settings: Settings) -> AsyncIterator[ServiceState]:
         )
         # Stopping a cluster waits for processes; the loop has streams to end meanwhile.
         stack.push_async_callback(asyncio.to_thread, executor.close)
-        dispatcher = Dispatcher(settings, layout, catalog, datasets, executor)
+        dispatcher = Dispatcher(settings, layout, catalog, datasets, executor, home=home)
         await stack.enter_async_context(dispatcher)
         transforms, lock = TransformStore(layout.transforms), asyncio.Lock()
         preprocessor = Preprocessor(catalog, datasets, transforms, lock, settings.max_upload_bytes)
@@ -134,7 +141,9 @@ async def open_state(settings: Settings) -> AsyncIterator[ServiceState]:
             transforms=transforms,
             executor=executor,
             dispatcher=dispatcher,
-            grams=OpenGrams(catalog, layout, settings.row_cache_bytes),
+            grams=OpenGrams(
+                catalog, layout, settings.row_cache_bytes, live_map=dispatcher.stored_map
+            ),
             preprocessor=preprocessor,
             datasets_lock=lock,
         )

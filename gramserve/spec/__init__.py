@@ -7,6 +7,7 @@ from gramserve.spec import layers
 from gramserve.spec.addresses import (
     KERNEL_CODE_VERSION,
     PREPROCESSING_CODE_VERSION,
+    BlockAddresses,
     block_address,
     derived_address,
     fit_address,
@@ -57,6 +58,7 @@ __all__ = [
     "RECIPES",
     "RESULT_DTYPES",
     "Augmentation",
+    "BlockAddresses",
     "Derivative",
     "FiniteSpec",
     "InputSpec",

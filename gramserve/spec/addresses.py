@@ -1,6 +1,8 @@
 """Content addresses: what names a Gram matrix, a block and a preprocessed data set."""
 
-from gramserve.spec.canonical import digest_of
+import hashlib
+
+from gramserve.spec.canonical import canonical_json, digest_of
 from gramserve.spec.network import FORMAT, KernelSpec, Precision
 from gramserve.spec.preprocessing import PreprocessingRecipe
 
@@ -68,16 +70,61 @@ def block_address(spec: KernelSpec, precision: Precision, rows: str, columns: st
     str
         64 hexadecimal digits.
     """
-    return digest_of(
-        {
-            "format": FORMAT,
-            "code": KERNEL_CODE_VERSION,
-            "kernel": spec.canonical(),
-            "precision": precision,
-            "rows": rows,
-            "columns": columns,
-        }
-    )
+    return digest_of(_block_content(spec, precision, rows, columns))
+
+
+def _block_content(
+    spec: KernelSpec, precision: Precision, rows: str, columns: str
+) -> dict[str, object]:
+    return {
+        "format": FORMAT,
+        "code": KERNEL_CODE_VERSION,
+        "kernel": spec.canonical(),
+        "precision": precision,
+        "rows": rows,
+        "columns": columns,
+    }
+
+
+class BlockAddresses:
+    """Addresses of many blocks of one kernel: what :func:`block_address` returns, sooner.
+
+    Parameters
+    ----------
+    spec : KernelSpec
+        With one kernel.
+    precision : {"float32", "mixed", "float64"}
+        How the numbers are computed.
+
+    Notes
+    -----
+    The canonical form is written once. Digests are hexadecimal, so they stand in it as they are.
+    """
+
+    def __init__(self, spec: KernelSpec, precision: Precision) -> None:
+        marks = "\x01", "\x02"
+        whole = canonical_json(_block_content(spec, precision, *marks))
+        # Keys are sorted, so columns come first; control characters are escaped everywhere else.
+        head, rest = whole.split(b'"columns":"\\u0002"')
+        middle, tail = rest.rsplit(b'"rows":"\\u0001"', 1)
+        self._head, self._tail = head + b'"columns":"', b'"' + tail
+        self._middle = b'"' + middle + b'"rows":"'
+
+    def of(self, rows: str, columns: str) -> str:
+        """Return the address of a block.
+
+        Parameters
+        ----------
+        rows, columns : str
+            Digests of the ranges of items.
+
+        Returns
+        -------
+        str
+            64 hexadecimal digits.
+        """
+        parts = self._head, columns.encode(), self._middle, rows.encode(), self._tail
+        return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
 def derived_address(recipe: PreprocessingRecipe, source: str, fit: str | None, dtype: str) -> str:

@@ -326,7 +326,7 @@ class DatasetStore:
         if not self.has(digest):
             raise self._no(digest)
         try:
-            return ItemArray.open(path / array).read(start, stop)
+            return ItemArray.reopen(path / array).read(start, stop)
         except (BlockMissingError, StoreNotFoundError) as error:
             if not self.has(digest):  # deleted since
                 raise self._no(digest) from None

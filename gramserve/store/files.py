@@ -372,3 +372,20 @@ def _lock(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def identity_of(path: Path) -> tuple[int, int, int]:
+    """Return what changes when a file is replaced: inode, modification time (ns), size.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none.
+    """
+    status = path.stat()
+    return status.st_ino, status.st_mtime_ns, status.st_size

@@ -1,6 +1,7 @@
 """A Gram matrix on disk: one Zarr array, written by blocks and read by rows."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -10,7 +11,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from gramserve.errors import StoreMismatchError
 from gramserve.store.block_objects import Block, BlockObjects
-from gramserve.store.files import PARTIAL, StagedFile, reporting
+from gramserve.store.files import PARTIAL, StagedFile, identity_of, reporting
 from gramserve.store.gather import PanelColumns, PanelRows, split_columns, split_rows
 from gramserve.store.header import METADATA, GramHeader
 from gramserve.store.selection import Indices, Request, resolve
@@ -123,6 +124,36 @@ class GramStore(BlockObjects):
             If the array is not a Gram matrix of this format.
         """
         return cls(Path(path), GramHeader.read(Path(path)))
+
+    @classmethod
+    def reopen(cls, path: Path) -> Self:
+        """Open as :meth:`open` does; reading the description again only when it was replaced.
+
+        Parameters
+        ----------
+        path : Path
+            Directory of the Gram matrix.
+
+        Returns
+        -------
+        GramStore
+            Possibly one that others use too.
+
+        Raises
+        ------
+        GramserveError
+            As :meth:`open`.
+        """
+        try:
+            identity = identity_of(path / METADATA)
+        except OSError:
+            return cls.open(path)  # says what is wrong
+        return cls._open_again(path, identity)
+
+    @classmethod
+    @lru_cache(maxsize=64)
+    def _open_again(cls, path: Path, _identity: tuple[int, int, int]) -> Self:
+        return cls.open(path)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Workers get the place, not open files.

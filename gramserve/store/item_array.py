@@ -1,6 +1,7 @@
 """Arrays with one entry per item, cut into runs of items that are written one by one."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,7 +20,7 @@ from gramserve.errors import (
     StoreNotFoundError,
 )
 from gramserve.store.checksums import CHECKSUM_BYTES, crc32c_bytes, is_intact
-from gramserve.store.files import StagedFile, reporting, write_file
+from gramserve.store.files import StagedFile, identity_of, reporting, write_file
 from gramserve.store.header import METADATA
 
 
@@ -159,6 +160,36 @@ class ItemArray:
             )
         dtype = np.dtype(array.dtype).newbyteorder("<")
         return cls(path, shape, dtype, chunks[0], array.attrs.asdict())
+
+    @classmethod
+    def reopen(cls, path: Path) -> Self:
+        """Open as :meth:`open` does; reading the description again only when it was replaced.
+
+        Parameters
+        ----------
+        path : Path
+            Directory of the array.
+
+        Returns
+        -------
+        ItemArray
+            Possibly one that others use too.
+
+        Raises
+        ------
+        GramserveError
+            As :meth:`open`.
+        """
+        try:
+            identity = identity_of(path / METADATA)
+        except OSError:
+            return cls.open(path)  # says what is wrong
+        return cls._open_again(path, identity)
+
+    @classmethod
+    @lru_cache(maxsize=64)
+    def _open_again(cls, path: Path, _identity: tuple[int, int, int]) -> Self:
+        return cls.open(path)
 
     @property
     def runs(self) -> int:

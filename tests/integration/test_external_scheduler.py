@@ -1,5 +1,6 @@
 """Any Dask scheduler by its address: workers that come late, a scheduler that dies."""
 
+import asyncio
 import os
 import socket
 import subprocess
@@ -10,6 +11,7 @@ from contextlib import suppress
 import numpy as np
 import pytest
 from gram_work import KERNEL, images, make_work, read_grams
+from service_app import running_service, small_images
 
 from gramserve.blocks import Policy, Scheduler, open_executor
 from gramserve.compute import compute_gram
@@ -155,3 +157,42 @@ def test_closing_the_executor_under_a_job_sets_no_block_aside(tmp_path, cluster,
     assert outcome.stopped
     assert outcome.failed == {}
     assert 5 <= outcome.done < outcome.total
+
+
+@pytest.fixture
+def silent_address():
+    """A port that listens and never answers, as behind a firewall: connecting takes its time."""
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        yield f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+
+
+def test_counting_workers_never_waits_for_a_scheduler_that_is_silent(silent_address):
+    executor = open_executor(silent_address)
+    counts = []
+    callers = [threading.Thread(target=lambda: counts.append(executor.slots)) for _ in range(40)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert counts == [0] * 40
+    assert executor._counting.is_alive()  # still connecting: nobody waited for its end
+    executor.close()
+
+
+async def test_a_silent_scheduler_holds_up_no_plan_no_row_and_no_probe(tmp_path, silent_address):
+    x = small_images(16)
+    async with running_service(tmp_path) as service:
+        done = await service.compute(x)
+    async with running_service(tmp_path, scheduler_address=silent_address) as service:
+        executor = service.state.executor
+        waits = await service.submit(await service.upload(x), block_size=4)
+        body = {"dataset": done["dataset"], "kernel": "myrtle5"}
+        plans = [service.http.post("/v1/plans", json=body) for _ in range(20)]
+        answers = await asyncio.gather(*plans, service.http.get("/readyz"))
+        assert [answer.status_code for answer in answers] == [200] * 21
+        assert (await service.rows(done["gram"])).shape == (16, 16)
+        assert executor._counting.is_alive()  # all this while it was still connecting
+        assert (await service.job(waits))["state"] in {"queued", "planning", "running"}
+        await service.http.delete(f"/v1/jobs/{waits['id']}")

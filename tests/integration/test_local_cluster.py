@@ -119,7 +119,8 @@ def test_stopping_drops_what_waits(tmp_path, executor):
     assert outcome.done < outcome.total
 
 
-def test_a_scheduler_that_is_not_there_is_an_outage_with_its_address():
+def test_a_scheduler_that_is_not_there_is_an_outage_with_its_address(monkeypatch):
+    monkeypatch.setattr("gramserve.blocks.cluster._CONNECT_SECONDS", 1)
     executor = DaskExecutor("tcp://127.0.0.1:9", workers=1)
     with (
         pytest.raises(WorkerLostError, match=r"tcp://127\.0\.0\.1:9 does not answer") as caught,
@@ -128,3 +129,28 @@ def test_a_scheduler_that_is_not_there_is_an_outage_with_its_address():
         session.submit(None)
     assert caught.value.context["outage"] is True
     executor.close()
+
+
+def test_a_stopped_run_waits_for_what_workers_have_begun_and_takes_back_the_rest(
+    tmp_path, executor
+):
+    work = make_work(tmp_path, images(40), block_size=4)
+    table = FailureTable(tmp_path / "table")
+    slowed = FailingExecutor(executor, table.folder, pause_s=0.3)
+    seen = []
+
+    def should_stop():
+        return bool(seen) and seen[-1].done >= 3
+
+    outcome = Scheduler(slowed, policy=FAST).run(
+        work, seen.append, should_stop, should_leave=lambda: False
+    )
+    assert outcome.stopped
+    attempts = [block for block, _ in table.attempts()]
+    # Every block that a worker began is stored and reported; the others were never begun.
+    assert set(attempts) == set(work.stored_blocks())
+    assert outcome.done == len(set(attempts)) < outcome.total
+    assert {result.block for progress in seen for result in progress.results} == set(attempts)
+    rest = Scheduler(executor, policy=FAST).run(work)
+    assert rest.is_complete
+    assert rest.reused == outcome.done

@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, Query, Response
 
 from gramserve.service.auth import Reader
+from gramserve.service.bodies import OCTETS
 from gramserve.service.errors import documented
 from gramserve.service.formats import array_response, choose_format
 from gramserve.service.open_grams import OpenGram
@@ -57,6 +58,23 @@ async def list_grams(
 async def get_gram(state: State, gram: Gram) -> GramReport:
     """Return kernel, data sets, shape and how complete it is."""
     return await _report(state, gram)
+
+
+@router.get(
+    "/{gram_id}/block-map",
+    operation_id="read_block_map",
+    summary="Which blocks are stored, as a bitmap",
+    responses=documented(404),
+)
+async def read_block_map(state: State, gram: Gram) -> Response:
+    """Return one bit for each block, row panel by row panel, the lowest bit of a byte first."""
+    stored = await state.grams.stored_map(gram)
+    headers = {
+        "X-Gram-Panels": f"{stored.grid.row_panels},{stored.grid.column_panels}",
+        "X-Gram-Blocks": f"{len(stored)},{stored.grid.block_count}",
+        "Cache-Control": "no-store",
+    }
+    return Response(stored.to_bytes(), media_type=OCTETS, headers=headers)
 
 
 @router.get(

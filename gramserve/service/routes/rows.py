@@ -167,6 +167,8 @@ async def respond_with_rows(
             left_s = deadline - time.monotonic()
             if left_s <= 0 or state.closing.is_set():
                 raise await _with_advice(state, gram, error) from error
+            blocks = [(i, j) for i, j in error.context.get("blocks", ())]
+            state.dispatcher.prefer(gram.record.id, blocks)
             await state.dispatcher.wait_for_stored(min(left_s, _LOOK_S))
 
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from gramserve.blocks.ledger import Failure, Ledger, Policy
-from gramserve.plan import Grid
+from gramserve.plan import BlockMap, Grid
 
 BROKEN = Failure("block", "broken")
 HOPELESS = Failure("non_finite_kernel", "NaN", retryable=False)
@@ -97,6 +97,54 @@ def test_an_outage_stops_everything_costs_no_attempt_and_is_probed_with_one_bloc
     assert book.set_aside == {}
 
 
+def test_preferred_blocks_go_next_and_the_others_follow_in_order():
+    book = ledger([(i, j) for i in range(3) for j in range(3)], slots=9)
+    assert book.next_group(0.0) == ((0, 0),)
+    book.prefer([(2, 1), (1, 1), (0, 0)])  # the last one is out already
+    assert book.has_preferred
+    groups = [book.next_group(0.0)[0] for _ in range(4)]
+    assert groups == [(2, 1), (1, 1), (0, 1), (0, 2)]
+    assert not book.has_preferred
+    book.prefer([(2, 1), (0, 2), (2, 2)])
+    assert [book.next_group(0.0)[0] for _ in range(4)] == [(2, 2), (1, 0), (1, 2), (2, 0)]
+    assert book.next_group(0.0) is None
+    book.book_stored([(i, j) for i in range(3) for j in range(3)], 1.0)
+    assert book.is_finished
+    assert book.stored == 9
+
+
+def test_the_window_holds_for_preferred_blocks_too():
+    book = ledger([(0, j) for j in range(10)], slots=1, window_per_slot=2)
+    for _ in range(2):
+        book.next_group(0.0)
+    book.prefer([(0, 9)])
+    assert not book.has_due(0.0)
+    assert book.next_group(0.0) is None
+    book.book_task_ended()
+    book.book_stored([(0, 0)], 1.0)
+    assert book.next_group(0.0) == ((0, 9),)
+
+
+def test_preferred_blocks_are_spread_over_the_workers():
+    book = ledger([(0, j) for j in range(100)], slots=4, target_task_s=100, max_group=16)
+    first = book.next_group(0.0)
+    book.book_task_ended()
+    book.book_stored(first, 0.01)
+    book.prefer([(0, j) for j in range(90, 98)])
+    assert [len(book.next_group(0.0)) for _ in range(4)] == [2, 2, 1, 1]
+
+
+def test_very_many_failures_are_counted_and_not_all_kept():
+    book = ledger([(0, j) for j in range(9)], slots=9, max_named=4)
+    for j in range(9):
+        book.next_group(0.0)
+        book.book_task_ended()
+        book.book_failed((0, j), HOPELESS, 0.0)
+    assert book.is_finished
+    assert list(book.set_aside) == [(0, j) for j in range(4)]
+    assert (book.failed, book.unnamed) == (9, 5)
+
+
 def test_late_and_unknown_reports_change_nothing():
     book = ledger([(0, 0)])
     book.next_group(0.0)
@@ -110,7 +158,7 @@ def test_late_and_unknown_reports_change_nothing():
 
 def test_a_million_blocks_take_no_memory_of_their_own():
     grid = Grid(10**6, 10**6, 10**3, symmetric=False)
-    book = Ledger(grid.blocks(), grid.block_count, 4)
+    book = Ledger(BlockMap(grid).missing(), grid.block_count, 4)
     for _ in range(3000):
         group = book.next_group(0.0)
         book.book_task_ended()
@@ -144,6 +192,11 @@ class LedgerMachine(RuleBasedStateMachine):
             assert not set(group) & set(self.stored)
             assert len({i for i, _ in group}) == 1
             self.groups.append(group)
+
+    @rule(data=st.data())
+    def prefer(self, data):
+        wanted = data.draw(st.lists(st.sampled_from(list(self.grid.blocks())), max_size=4))
+        self.book.prefer(wanted)
 
     @precondition(lambda self: self.groups)
     @rule(data=st.data())

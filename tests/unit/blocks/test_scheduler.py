@@ -1,5 +1,6 @@
 """The scheduler with the loop executor: real items, real engine, real stores."""
 
+import threading
 from collections import Counter
 
 import numpy as np
@@ -7,7 +8,15 @@ import pytest
 from failing_executor import FailingExecutor
 from gram_work import KERNEL, FailureTable, images, make_work, read_grams
 
-from gramserve.blocks import LoopExecutor, Policy, Recipe, Scheduler, evaluate_rows, open_executor
+from gramserve.blocks import (
+    LoopExecutor,
+    Policy,
+    Recipe,
+    Scheduler,
+    Shares,
+    evaluate_rows,
+    open_executor,
+)
 from gramserve.compute import compute_gram
 from gramserve.errors import InvalidDataError, StoreMismatchError
 from gramserve.store import GramStore
@@ -189,3 +198,41 @@ def test_new_items_that_are_not_finite_are_refused(tmp_path):
 
 def test_the_loop_executor_needs_no_dask():
     assert isinstance(open_executor(workers=0), LoopExecutor)
+
+
+def test_preferred_blocks_are_computed_next_and_every_block_once(tmp_path):
+    work = make_work(tmp_path, images(24), kernel={**KERNEL, "kernel": "nngp"})
+    table = FailureTable(tmp_path / "table")
+    scheduler = Scheduler(
+        FailingExecutor(LoopExecutor(), table.folder),
+        policy=Policy(target_task_s=0.001, max_group=1),
+    )
+    wanted = [(3, 5), (5, 5), (0, 0), (9, 9), (4, 2)]  # the last three: out, outside, a mirror
+
+    def observer(progress):
+        if progress.done == 1:
+            scheduler.prefer(wanted)
+
+    assert scheduler.run(work, observer).is_complete
+    order = [block for block, _ in table.attempts()]
+    assert sorted(order) == sorted(work.grid.blocks())
+    assert set(order[:5]) >= {(3, 5), (5, 5)}  # a window of others was out already
+    assert scheduler.stored == set(work.grid.blocks())
+
+
+def test_two_runs_share_one_window_and_both_finish(tmp_path):
+    works = [make_work(tmp_path / str(seed), images(16, seed=seed)) for seed in (0, 1)]
+    shares, outcomes = Shares(), {}
+
+    def run_one(number):
+        scheduler = Scheduler(
+            LoopExecutor(), policy=FAST, priority=10 * number, user=str(number), shares=shares
+        )
+        outcomes[number] = scheduler.run(works[number])
+
+    threads = [threading.Thread(target=run_one, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(outcomes[number].is_complete for number in range(2))

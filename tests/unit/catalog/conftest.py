@@ -3,30 +3,18 @@
 The PostgreSQL database is emptied before every test.
 """
 
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from catalog_seeds import DATABASES, new_database
 
 from gramserve.catalog import Catalog
-from gramserve.catalog.database import build_engine
-from gramserve.catalog.place import parse_place
-
-POSTGRES = os.environ.get("GRAMSERVE_TEST_DATABASE_URL")
 
 
-@pytest.fixture(params=["sqlite", *(["postgresql"] if POSTGRES else [])])
+@pytest.fixture(params=DATABASES)
 async def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return str(tmp_path / "catalog.sqlite")
-    engine = build_engine(parse_place(POSTGRES))
-    async with engine.begin() as connection:
-        await connection.execute(text("DROP SCHEMA public CASCADE"))
-        await connection.execute(text("CREATE SCHEMA public"))
-    await engine.dispose()
-    return POSTGRES
+    return await new_database(request.param, tmp_path)
 
 
 @pytest.fixture

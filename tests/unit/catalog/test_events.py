@@ -111,7 +111,7 @@ async def test_claiming_wakes(catalog, job):
     last = (await catalog.events_after(queued.id))[-1].seq
     waiter = asyncio.create_task(catalog.wait_for_event(queued.id, last, 60))
     await asyncio.sleep(0)
-    await catalog.claim_next(lease_s=60)
+    await catalog.claim_next(dispatcher=job.dispatcher)
     assert [event.data["state"] for event in await waiter] == ["planning"]
 
 

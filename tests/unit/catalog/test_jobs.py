@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from catalog_seeds import DIGEST, SPEC, add_dataset, add_gram, add_job
+from catalog_seeds import DIGEST, SPEC, add_dataset, add_gram, add_job, claim
 
 from gramserve.errors import ConflictError, JobNotFoundError, StoreNotFoundError
 
@@ -21,7 +21,7 @@ async def test_a_job_with_nothing_to_compute_is_finished_at_once(catalog):
     await add_gram(catalog)
     job = await add_job(catalog, state="succeeded", blocks_total=6, blocks_done=6, blocks_reused=6)
     assert job.finished == job.created
-    assert await catalog.claim_next(lease_s=60) is None
+    assert await claim(catalog) is None
     (event,) = await catalog.events_after(job.id)
     assert event.data["state"] == "succeeded"
 

@@ -4,47 +4,111 @@ import asyncio
 import inspect
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
 from catalog_claimant import claim_all
-from catalog_seeds import add_gram, add_job, run_job
+from catalog_seeds import add_gram, add_job, open_dispatcher, run_job
 
-from gramserve.catalog import Catalog, database
-from gramserve.errors import CatalogError
-
-
-async def test_an_empty_queue_gives_nothing(catalog):
-    assert await catalog.claim_next(lease_s=60) is None
+from gramserve.catalog import Catalog, JobProgress, database
+from gramserve.errors import CatalogError, ConflictError
 
 
-async def test_a_claim_is_planning_with_an_epoch_and_a_lease(catalog):
+@pytest.fixture
+async def dispatcher(catalog):
+    return await open_dispatcher(catalog)
+
+
+async def test_an_empty_queue_gives_nothing(catalog, dispatcher):
+    assert await catalog.claim_next(dispatcher=dispatcher) is None
+
+
+async def test_a_claim_is_planning_with_an_epoch_and_a_holder(catalog, dispatcher):
     await add_gram(catalog)
     job = await add_job(catalog, waiting_reason="in the queue")
     now = datetime.now(UTC)
-    claimed = await catalog.claim_next(lease_s=90, now=now)
+    claimed = await catalog.claim_next(dispatcher=dispatcher, now=now)
     assert (claimed.id, claimed.state, claimed.epoch) == (job.id, "planning", 1)
-    assert claimed.lease_expires == now + timedelta(seconds=90)
+    assert claimed.dispatcher == dispatcher
     assert (claimed.started, claimed.waiting_reason) == (now, None)
-    assert await catalog.claim_next(lease_s=90) is None
+    assert await catalog.claim_next(dispatcher=dispatcher) is None
+    assert await catalog.held_jobs(dispatcher) == [claimed]
 
 
-async def test_priority_first_then_age(catalog):
+async def test_priority_first_then_age(catalog, dispatcher):
     await add_gram(catalog)
     jobs = [await add_job(catalog, priority=priority) for priority in (0, 5, -1, 5, 0)]
-    claimed = [(await catalog.claim_next(lease_s=60)).id for _ in jobs]
+    claimed = [(await catalog.claim_next(dispatcher=dispatcher)).id for _ in jobs]
     assert claimed == [jobs[k].id for k in (1, 3, 0, 4, 2)]
 
 
-async def test_jobs_of_busy_grams_stay_queued(catalog):
+async def test_jobs_of_busy_grams_stay_queued(catalog, dispatcher):
     a, b = await add_gram(catalog, "a" * 32), await add_gram(catalog, "b" * 32, kernel="ntk")
     first = await add_job(catalog, a)
     await add_job(catalog, grams={"nngp": a, "ntk": b})
     last = await add_job(catalog, b)
-    assert (await catalog.claim_next(lease_s=60)).id == first.id
-    assert (await catalog.claim_next(lease_s=60, exclude_grams={a})).id == last.id
-    assert await catalog.claim_next(lease_s=60, exclude_grams={a, b}) is None
+    claim = partial(catalog.claim_next, dispatcher=dispatcher)
+    assert (await claim()).id == first.id
+    assert (await claim(exclude_grams={a})).id == last.id
+    assert await claim(exclude_grams={a, b}) is None
+
+
+async def test_jobs_may_be_limited_to_some_grams(catalog, dispatcher):
+    a, b = await add_gram(catalog, "a" * 32), await add_gram(catalog, "b" * 32, kernel="ntk")
+    both = await add_job(catalog, grams={"nngp": a, "ntk": b}, priority=9)
+    one = await add_job(catalog, b)
+    assert (await catalog.claim_next(dispatcher=dispatcher, within_grams={b})).id == one.id
+    assert await catalog.claim_next(dispatcher=dispatcher, within_grams={b}) is None
+    assert (await catalog.claim_next(dispatcher=dispatcher, within_grams={a, b})).id == both.id
+
+
+async def test_a_gram_is_held_by_one_dispatcher_until_it_is_released(catalog, dispatcher):
+    a, b = await add_gram(catalog, "a" * 32), await add_gram(catalog, "b" * 32, kernel="ntk")
+    first, second = await add_job(catalog, a), await add_job(catalog, a)
+    both = await add_job(catalog, grams={"nngp": a, "ntk": b})
+    other = await open_dispatcher(catalog)
+    assert (await catalog.claim_next(dispatcher=dispatcher)).id == first.id
+    assert await catalog.claim_next(dispatcher=other) is None
+    assert await catalog.gram_holders({a, b}) == {a: dispatcher}
+    assert (await catalog.claim_next(dispatcher=dispatcher)).id == second.id
+    await catalog.release_grams(other, {a})  # not its own
+    assert await catalog.claim_next(dispatcher=other) is None
+    await catalog.release_grams(dispatcher, {a})
+    assert (await catalog.claim_next(dispatcher=other)).id == both.id
+    assert await catalog.gram_holders({a, b}) == {a: other, b: other}
+
+
+async def test_users_take_turns_within_a_priority(catalog, dispatcher):
+    await add_gram(catalog)
+    keys = {name: (await catalog.create_key(name, ["submit"]))[0].id for name in ("ann", "bob")}
+    anns = [await add_job(catalog, key_id=keys["ann"]) for _ in range(4)]
+    bobs = [await add_job(catalog, key_id=keys["bob"]) for _ in range(2)]
+    urgent = await add_job(catalog, key_id=keys["ann"], priority=1)
+    order = [urgent, bobs[0], anns[0], bobs[1], anns[1], anns[2]]
+    claimed = [await catalog.claim_next(dispatcher=dispatcher) for _ in order]
+    assert [job.id for job in claimed] == [job.id for job in order]
+    assert await catalog.claim_next(dispatcher=dispatcher, idle_users=True) is None
+    nobodys = await add_job(catalog)
+    idle = await catalog.claim_next(dispatcher=dispatcher, idle_users=True)
+    assert idle.id == nobodys.id
+
+
+async def test_what_somebody_waits_for_goes_before_any_priority(catalog, dispatcher):
+    a, b = await add_gram(catalog, "a" * 32), await add_gram(catalog, "b" * 32, kernel="ntk")
+    await add_job(catalog, a, priority=100)
+    waited = await add_job(catalog, b, priority=-100)
+    claimed = await catalog.claim_next(dispatcher=dispatcher, first_grams={b})
+    assert claimed.id == waited.id
+
+
+async def test_the_dead_claim_nothing(catalog, dispatcher):
+    await add_gram(catalog)
+    await add_job(catalog)
+    await catalog.retire_dispatcher(dispatcher)
+    with pytest.raises(ConflictError, match="counted as dead"):
+        await catalog.claim_next(dispatcher=dispatcher)
 
 
 async def test_progress_is_counted_and_told(catalog):
@@ -64,29 +128,59 @@ async def test_progress_of_a_finished_job_is_refused(catalog):
     job = await run_job(catalog, await add_job(catalog))
     await catalog.transition(job.id, "failed", epoch=job.epoch)
     assert not await catalog.record_progress(job.id, job.epoch, done=1, reused=0, failed=0, total=6)
-    assert not await catalog.renew_lease(job.id, job.epoch, lease_s=60)
     assert (await catalog.job(job.id)).blocks_done == 0
 
 
-async def test_many_tasks_claim_every_job_once(catalog):
+async def test_progress_of_several_jobs_is_written_together(catalog):
+    await add_gram(catalog)
+    first, second = await add_job(catalog), await add_job(catalog)
+    dispatcher = await open_dispatcher(catalog)
+    epochs = [(await catalog.claim_next(dispatcher=dispatcher)).epoch for _ in range(2)]
+    counts = {"done": 3, "reused": 1, "failed": 0, "total": 6}
+    reports = [
+        JobProgress(job=first.id, epoch=epochs[0], **counts),
+        JobProgress(job=second.id, epoch=epochs[1] - 1, **counts),
+    ]
+    assert await catalog.record_progress_of(reports) == {first.id}
+    assert (await catalog.job(first.id)).blocks_done == 3
+    assert (await catalog.job(second.id)).blocks_done == 0
+
+
+async def test_many_tasks_claim_every_job_once(catalog, dispatcher):
     await add_gram(catalog)
     ids = {(await add_job(catalog)).id for _ in range(24)}
-    claimed = await asyncio.gather(*(catalog.claim_next(lease_s=60) for _ in range(30)))
+    claims = (catalog.claim_next(dispatcher=dispatcher) for _ in range(30))
+    claimed = await asyncio.gather(*claims)
     assert sorted(job.id for job in claimed if job is not None) == sorted(ids)
 
 
-async def test_four_processes_claim_every_job_once(tmp_path: Path):
+async def test_dispatchers_that_claim_at_once_share_no_gram(catalog):
+    grams = [await add_gram(catalog, f"{number:032}") for number in range(4)]
+    for gram in grams * 3:
+        await add_job(catalog, gram)
+    dispatchers = [await open_dispatcher(catalog) for _ in range(6)]
+    claims = (catalog.claim_next(dispatcher=one) for _ in range(3) for one in dispatchers)
+    claimed = [job for job in await asyncio.gather(*claims) if job is not None]
+    holders = await catalog.gram_holders(grams)
+    assert set(holders) == set(grams)
+    assert all(holders[gram] == job.dispatcher for job in claimed for gram in job.grams.values())
+    assert len({job.id for job in claimed}) == len(claimed) >= 4
+
+
+async def test_four_processes_claim_every_job_and_every_gram_once(tmp_path: Path):
     path = tmp_path / "catalog.sqlite"
     async with await Catalog.open(path) as catalog:
-        await add_gram(catalog)
-        ids = sorted([(await add_job(catalog)).id for _ in range(300)])
+        grams = [await add_gram(catalog, f"{number:032}") for number in range(100)]
+        ids = sorted([(await add_job(catalog, gram)).id for gram in grams * 3])
     spawn = multiprocessing.get_context("spawn")
     loop = asyncio.get_running_loop()
     with ProcessPoolExecutor(4, mp_context=spawn) as pool:
         shares = await asyncio.gather(
             *(loop.run_in_executor(pool, claim_all, path) for _ in range(4))
         )
-    assert sorted(id_ for share in shares for id_ in share) == ids
+    assert sorted(id_ for share in shares for id_, _ in share) == ids
+    holders = [{gram for _, grams in share for gram in grams} for share in shares]
+    assert sum(len(held) for held in holders) == 100
     async with await Catalog.open(path) as catalog:
         assert await catalog.job_counts() == {"planning": 300}
         assert all(job.epoch == 1 for job in await catalog.jobs(limit=300))
@@ -113,7 +207,7 @@ async def test_cancelled_callers_leave_no_lock_behind(place, monkeypatch):
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            assert await catalog.renew_lease(job.id, job.epoch, lease_s=60)
+            assert await catalog.beat(job.dispatcher)
 
 
 async def test_closing_waits_for_what_cancelled_callers_began(place):
@@ -130,7 +224,7 @@ async def test_closing_waits_for_what_cancelled_callers_began(place):
 
 def test_every_method_that_asks_the_database_is_uninterrupted():
     delegating = {"close", "wait_for_event", "authenticate", "create_key"}
-    delegating |= {"pause_job", "resume_job", "jobs_of"}
+    delegating |= {"pause_job", "resume_job", "jobs_of", "record_progress"}
     methods = {
         name: method
         for name, method in inspect.getmembers(Catalog, inspect.isfunction)

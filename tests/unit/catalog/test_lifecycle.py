@@ -1,10 +1,9 @@
 """Jobs moving from state to state."""
 
 import asyncio
-from datetime import UTC, datetime, timedelta
 
 import pytest
-from catalog_seeds import add_gram, add_job, run_job
+from catalog_seeds import add_gram, add_job, claim, open_dispatcher, run_job
 
 from gramserve.catalog import Catalog
 from gramserve.errors import IllegalTransitionError, JobNotFoundError
@@ -20,8 +19,8 @@ async def test_a_job_succeeds_and_tells_when(catalog, job):
     running = await run_job(catalog, job)
     done = await catalog.transition(job.id, "succeeded", epoch=running.epoch)
     assert done.created <= running.started <= done.finished
-    assert (done.started, done.lease_expires) == (running.started, None)
-    assert running.lease_expires is not None
+    assert (done.started, done.dispatcher) == (running.started, None)
+    assert running.dispatcher is not None
 
 
 async def test_a_job_fails_with_its_error(catalog, job):
@@ -60,7 +59,7 @@ async def test_a_stale_epoch_is_refused_and_both_states_named(catalog, job):
         match="cannot become succeeded under epoch 1: it is running and its epoch is 3",
     ):
         await catalog.transition(job.id, "succeeded", epoch=stale.epoch)
-    assert not await catalog.renew_lease(job.id, stale.epoch, lease_s=60)
+    assert not await catalog.beat(stale.dispatcher)
     assert not await catalog.record_progress(
         job.id, stale.epoch, done=1, reused=0, failed=0, total=6
     )
@@ -109,7 +108,7 @@ async def test_cancelling_a_job_nobody_holds_is_immediate(catalog, job):
 async def test_cancelling_a_running_job_waits_for_its_holder(catalog, job):
     running = await run_job(catalog, job)
     assert (await catalog.cancel_job(job.id)).state == "cancelling"
-    assert (await catalog.cancel_job(job.id)).lease_expires == running.lease_expires
+    assert (await catalog.cancel_job(job.id)).dispatcher == running.dispatcher
     with pytest.raises(IllegalTransitionError):
         await catalog.transition(job.id, "succeeded", epoch=running.epoch)
     done = await catalog.transition(job.id, "cancelled", epoch=running.epoch)
@@ -127,7 +126,7 @@ async def test_pause_and_resume_begin_a_new_epoch(catalog, job):
     running = await run_job(catalog, job)
     paused = await catalog.pause_job(job.id)
     assert "resume" in paused.waiting_reason
-    assert await catalog.claim_next(lease_s=60) is None
+    assert await claim(catalog) is None
     late = {"done": 2, "reused": 0, "failed": 0, "total": 6}
     assert await catalog.record_progress(job.id, running.epoch, **late)
     resumed = await catalog.resume_job(job.id)
@@ -161,7 +160,8 @@ async def test_a_restart_takes_jobs_from_the_server_that_died(place):
     async with await Catalog.open(place) as catalog:
         await add_gram(catalog)
         planning, running, cancelling, paused, queued = [await add_job(catalog) for _ in range(5)]
-        held = [await catalog.claim_next(lease_s=60) for _ in range(4)]
+        dispatcher = await open_dispatcher(catalog)
+        held = [await catalog.claim_next(dispatcher=dispatcher) for _ in range(4)]
         await catalog.transition(running.id, "running", epoch=1)
         await catalog.cancel_job(cancelling.id)
         await catalog.pause_job(paused.id)
@@ -175,22 +175,10 @@ async def test_a_restart_takes_jobs_from_the_server_that_died(place):
             (cancelling.id, "cancelled"),
         ]
         assert [job.epoch for job in moved] == [2, 2, 1]
-        assert all(job.lease_expires is None for job in moved)
+        assert all(job.dispatcher is None for job in moved)
         assert "stored" in moved[0].waiting_reason
         assert (await catalog.job(paused.id)).state == "paused"
         assert (await catalog.job(queued.id)).epoch == 0
         assert await catalog.requeue_interrupted() == []
         # The oldest goes first again.
-        assert (await catalog.claim_next(lease_s=60)).id == planning.id
-
-
-async def test_with_several_servers_only_expired_leases_are_taken(catalog, job):
-    now = datetime.now(UTC)
-    claimed = await catalog.claim_next(lease_s=60, now=now)
-    soon, later = now + timedelta(seconds=59), now + timedelta(seconds=100)
-    assert await catalog.requeue_interrupted(expired_only=True, now=soon) == []
-    assert await catalog.renew_lease(job.id, claimed.epoch, lease_s=60, now=soon)
-    assert await catalog.requeue_interrupted(expired_only=True, now=later) == []
-    later = soon + timedelta(seconds=61)
-    (taken,) = await catalog.requeue_interrupted(expired_only=True, now=later)
-    assert (taken.id, taken.state) == (job.id, "queued")
+        assert (await claim(catalog)).id == planning.id

@@ -8,6 +8,7 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from catalog_seeds import add_gram, add_job, run_job
 from sqlalchemy import inspect, text
 
 from gramserve.catalog import Catalog, revision
@@ -161,3 +162,16 @@ async def test_a_database_that_stays_locked_says_so(tmp_path: Path, monkeypatch)
                 await catalog.create_key("x", ["read"])
             assert await catalog.keys() == []
         await catalog.create_key("x", ["read"])
+
+
+async def test_jobs_that_an_older_version_was_running_are_queued_again(place):
+    async with await Catalog.open(place) as catalog:
+        await add_gram(catalog)
+        job = await run_job(catalog, await add_job(catalog))
+    await on(place, lambda c: command.downgrade(migration_config(c), "0003"))
+    async with await Catalog.open(place) as catalog:
+        assert (await catalog.job(job.id)).state == "running"
+        _, moved = await catalog.open_dispatcher()
+        assert [(found.id, found.state) for found in moved] == [(job.id, "queued")]
+        assert [event.kind for event in await catalog.events_after(job.id)] == ["state"] * 4
+    assert await on(place, differences) == []

@@ -3,11 +3,10 @@
 import asyncio
 import tempfile
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 
-from catalog_seeds import add_gram, add_job
+from catalog_seeds import add_gram, add_job, open_dispatcher
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -47,6 +46,7 @@ class JobTable(RuleBasedStateMachine):
         self.model: dict[str, Expected] = {}
         self.catalog = self.run(Catalog.open(self.path))
         self.run(add_gram(self.catalog))
+        self.dispatcher = self.run(open_dispatcher(self.catalog))
         for priority in (0, 1, 0):
             self.submit(priority)
 
@@ -64,7 +64,7 @@ class JobTable(RuleBasedStateMachine):
     @rule()
     def claim(self):
         queued = {id_: job for id_, job in self.model.items() if job.state == "queued"}
-        claimed = self.run(self.catalog.claim_next(lease_s=60))
+        claimed = self.run(self.catalog.claim_next(dispatcher=self.dispatcher))
         if not queued:
             assert claimed is None
             return
@@ -134,6 +134,7 @@ class JobTable(RuleBasedStateMachine):
         for id_ in moved:
             job = self.model[id_]
             job.move("cancelled" if job.state == "cancelling" else "queued")
+        self.dispatcher = self.run(open_dispatcher(self.catalog))
 
     @invariant()
     def agrees(self):
@@ -144,8 +145,8 @@ class JobTable(RuleBasedStateMachine):
             assert (job.state, job.epoch) == (expected.state, expected.epoch)
             assert job.blocks_done == expected.done
             assert (job.finished is not None) == (job.state in TERMINAL_STATES)
-            assert (job.lease_expires is not None) == (job.state in HELD_STATES)
-            assert job.lease_expires is None or job.lease_expires > datetime.now(UTC)
+            assert (job.dispatcher is not None) == (job.state in HELD_STATES)
+            assert job.dispatcher in {None, self.dispatcher}
             events = self.run(self.catalog.events_after(job.id))
             moves = [event.data for event in events if event.kind == "state"]
             assert len(moves) == expected.transitions

@@ -10,7 +10,8 @@ from service_app import KERNEL, problem, running_service, small_images
 
 import gramserve as gs
 from gramserve.blocks import LoopExecutor, Policy, Scheduler
-from gramserve.errors import WorkerLostError
+from gramserve.catalog import Catalog
+from gramserve.errors import CatalogError, WorkerLostError
 
 HASTY = partial(
     Scheduler, policy=Policy(backoff_s=0.01, outage_wait_s=0.1, target_task_s=0.001, max_group=2)
@@ -144,23 +145,6 @@ async def test_a_paused_job_rests_until_it_is_resumed(tmp_path, failing):
         np.testing.assert_allclose(await service.rows(job["gram"]), truth, rtol=1e-6)
 
 
-async def test_two_jobs_of_one_matrix_compute_it_once(tmp_path, failing):
-    table = failing(pause_s=0.03)
-    async with running_service(tmp_path) as service:
-        digest = await service.upload(small_images(24))
-        first = await service.submit(digest, block_size=4)
-        await until_stored(service, first, 1)
-        second = await service.submit(digest, block_size=4)
-        while first["id"] not in ((body := await service.job(second))["waiting_reason"] or ""):
-            assert body["state"] == "queued"
-            await asyncio.sleep(0.01)
-        assert (await service.until(first, "succeeded"))["blocks"]["reused"] == 0
-        finished = await service.until(second, "succeeded")
-        assert finished["blocks"] == {"total": 21, "done": 21, "reused": 21, "failed": 0}
-        computed = [block for block, _ in table.attempts()]
-        assert len(computed) == len(set(computed)) == 21
-
-
 async def test_jobs_beyond_the_limit_wait_and_the_urgent_one_goes_first(tmp_path, failing):
     failing(pause_s=0.05)
     async with running_service(tmp_path, concurrent_jobs=1) as service:
@@ -175,6 +159,29 @@ async def test_jobs_beyond_the_limit_wait_and_the_urgent_one_goes_first(tmp_path
         ended = [await service.until(job, "succeeded") for job in (long, low, high)]
         starts = [job["started"] for job in ended]
         assert starts[0] < starts[2] < starts[1]
+
+
+@pytest.mark.parametrize("broken", ["claim_next", "transition"])
+async def test_a_job_whose_claim_or_end_was_not_heard_of_goes_on(
+    tmp_path, failing, monkeypatch, broken
+):
+    failing()
+    monkeypatch.setattr("gramserve.service.dispatcher._LOOK_S", 0.05)
+    real, lost = getattr(Catalog, broken), []
+
+    async def deaf(self, *args, **how):
+        result = await real(self, *args, **how) if broken == "claim_next" else None
+        heard = result is not None or (broken == "transition" and args[1] == "succeeded")
+        if heard and len(lost) < 2:
+            lost.append(1)
+            raise CatalogError("the connection was lost")
+        return result if broken == "claim_next" else await real(self, *args, **how)
+
+    monkeypatch.setattr(Catalog, broken, deaf)
+    async with running_service(tmp_path) as service:
+        job = await service.compute(small_images(20))
+        assert job["blocks"]["done"] == 6
+        assert len(lost) == 2
 
 
 class LostExecutor(LoopExecutor):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from gramserve.spec import (
+    BlockAddresses,
     KernelSpec,
     block_address,
     canonical_json,
@@ -149,3 +150,13 @@ def test_addresses_depend_on_everything_that_decides_the_numbers():
         block_address(other, "float32", a, b),
     ]
     assert len(set(blocks)) == len(blocks)
+
+
+@pytest.mark.parametrize("kernel", ["fc", "myrtle5", {"preset": "cntk", "depth": 3}])
+@pytest.mark.parametrize("precision", ["float32", "mixed"])
+def test_addresses_of_many_blocks_are_those_of_each(kernel, precision):
+    spec = parse_kernel(kernel)
+    rows, columns = digest_of("rows"), digest_of("columns")
+    addresses = BlockAddresses(spec, precision)
+    assert addresses.of(rows, columns) == block_address(spec, precision, rows, columns)
+    assert addresses.of(columns, rows) == block_address(spec, precision, columns, rows)

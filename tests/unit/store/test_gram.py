@@ -5,6 +5,7 @@ import hashlib
 import os
 import pickle
 import resource
+import shutil
 import subprocess
 import sys
 import threading
@@ -383,3 +384,16 @@ def test_a_store_travels_as_its_place(symmetric: Matrix) -> None:
     sent = pickle.dumps(store)
     assert len(sent) < 2000
     np.testing.assert_array_equal(pickle.loads(sent).read(), dense)
+
+
+def test_reopening_reads_the_description_again_only_when_it_was_replaced(tmp_path):
+    path = tmp_path / "gram.zarr"
+    described = {"dtype": "float32", "symmetric": True}
+    GramStore.create(path, shape=(4, 4), block_size=2, **described)
+    first = GramStore.reopen(path)
+    assert GramStore.reopen(path) is first
+    shutil.rmtree(path)
+    with pytest.raises(StoreNotFoundError):
+        GramStore.reopen(path)
+    GramStore.create(path, shape=(6, 6), block_size=3, **described)
+    assert GramStore.reopen(path).shape == (6, 6)
