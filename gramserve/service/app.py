@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Match
 
 from gramserve.config import Settings
-from gramserve.errors import GramserveError
+from gramserve.errors import CorruptBlockError, GramserveError
 from gramserve.service.auth import ensure_first_key
 from gramserve.service.errors import Problem, fault_problem, http_problem, problem_of
 from gramserve.service.requests import RequestFrame
@@ -100,6 +100,8 @@ def create_app(settings: Settings) -> FastAPI:
 async def _refuse(request: Request, error: Exception) -> Response:
     if not isinstance(error, GramserveError):  # narrows the type only
         raise error
+    if isinstance(error, CorruptBlockError):
+        error = await request.app.state.service.grams.drop_damaged(error)
     return problem_of(error, request.url.path)
 
 

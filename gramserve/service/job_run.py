@@ -8,7 +8,15 @@ from collections.abc import Callable
 
 import structlog
 
-from gramserve.blocks import BlockResult, Executor, Progress, RunOutcome, Scheduler, open_work
+from gramserve.blocks import (
+    BlockResult,
+    Executor,
+    GramWork,
+    Progress,
+    RunOutcome,
+    Scheduler,
+    open_work,
+)
 from gramserve.catalog import Catalog, JobRecord
 from gramserve.config import Settings
 from gramserve.errors import CatalogError, GramserveError, IllegalTransitionError
@@ -25,6 +33,7 @@ _FLUSH_S = 0.25
 """Results are written to the catalog together, this often."""
 
 _INTERRUPTED = "its server stopped; it goes on from the blocks that are stored"
+_LOST_AGAIN = "a block was found damaged while it ran; it goes on from those that are stored"
 _STARTING = "it is being planned, and workers start"
 
 _log = structlog.get_logger(__name__)
@@ -113,12 +122,22 @@ class JobRun:
                 loop.call_soon_threadsafe(self._take, progress)
 
             async with self._reporting(PaceMeter(plan.grid.entry_count), provenance):
+                await self._drop_damaged(work)
                 outcome = await run_in_daemon(
                     lambda: scheduler.run(work, observe, self._stop.is_set), f"job-{job.id}"
                 )
-            await self._finish(outcome, provenance)
+            await self._finish(outcome, provenance, work)
         except IllegalTransitionError:
             await self._let_go()
+
+    async def _drop_damaged(self, work: GramWork) -> None:
+        """Find what a power cut or a bad disk left of the blocks, to compute it again."""
+        dropped = await run_in_daemon(
+            lambda: work.drop_damaged(self._stop.is_set), f"inspection-{self.job.id}"
+        )
+        for name, blocks in dropped.items():
+            _log.warning("damaged blocks dropped", job=self.job.id, kernel=name, blocks=blocks)
+            await self._catalog.forget_blocks(self.job.grams[name], blocks)
 
     def _take(self, progress: Progress) -> None:
         self._results += progress.results
@@ -187,7 +206,9 @@ class JobRun:
         """Return what this job found stored: on a later run, much of that is its own work."""
         return stored_before if self.job.epoch == 1 else self.job.blocks_reused
 
-    async def _finish(self, outcome: RunOutcome, provenance: Provenance) -> None:
+    async def _finish(
+        self, outcome: RunOutcome, provenance: Provenance, work: GramWork
+    ) -> None:
         job = self.job
         if outcome.failed:
             await self._catalog.record_blocks(provenance.of_failures(outcome.failed))
@@ -200,6 +221,8 @@ class JobRun:
                 total=outcome.total,
             )
             await self.fail(*_first_failure(outcome))
+        elif outcome.is_complete and not await asyncio.to_thread(_is_stored, work):
+            await self.requeue(_LOST_AGAIN)
         elif outcome.is_complete:
             await self._catalog.transition(job.id, "succeeded", epoch=job.epoch)
         else:
@@ -242,6 +265,11 @@ class JobRun:
         """Put the job back although its thread may still run: the server is stopping."""
         with contextlib.suppress(GramserveError):
             await self._let_go()
+
+
+def _is_stored(work: GramWork) -> bool:
+    """Whether every block is there now: one may have been found damaged since it was counted."""
+    return len(work.stored_blocks()) == work.grid.block_count
 
 
 def _first_failure(outcome: RunOutcome) -> tuple[str, str]:

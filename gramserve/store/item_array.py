@@ -245,6 +245,28 @@ class ItemArray:
             if str(number) not in names or not self._object(number).is_file()
         ]
 
+    def damaged_runs(self, start: int = 0, stop: int | None = None) -> list[int]:
+        """List the runs of a range of items that are missing or damaged.
+
+        Parameters
+        ----------
+        start, stop : int
+            Half-open range of items; to the end by default.
+
+        Returns
+        -------
+        list of int
+            Ascending; every byte of the others was read and is right.
+        """
+        stop = self.shape[0] if stop is None else stop
+        found: list[int] = []
+        for number in range(start // self.run, -(-stop // self.run)):
+            try:
+                self._read_run(number)
+            except (BlockMissingError, CorruptBlockError):
+                found.append(number)
+        return found
+
     def read(self, start: int = 0, stop: int | None = None) -> NDArray[Any]:
         """Read items, checking the checksums of their runs.
 
