@@ -21,6 +21,9 @@ from gramserve.blocks.worker import compute_blocks, worker_name
 from gramserve.store import GramStore
 
 FOLDER = "faults"
+PLACE = "FAULT_TABLE"
+"""Variable that names another directory than the state directory, for disks that are full."""
+
 OUTCOMES = ("raise", "exit", "hang", "corrupt")
 
 
@@ -34,7 +37,7 @@ class FaultTable:
     """
 
     def __init__(self, root):
-        self.folder = Path(root) / FOLDER
+        self.folder = Path(os.environ.get(PLACE, root)) / FOLDER
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def plan(self, block, *outcomes, pause_s=0.0):
@@ -66,6 +69,18 @@ class FaultTable:
     def end(self, grams, block):
         """Count that a block was computed and stored for these matrices."""
         self._count("computed", grams, block)
+
+    def hang(self):
+        """Do nothing until somebody kills the process, whose id is noted."""
+        (self.folder / "hanging").write_text(str(os.getpid()))
+        while True:
+            time.sleep(0.05)
+
+    @property
+    def hanging(self):
+        """Id of the process that hangs, None when there was none."""
+        path = self.folder / "hanging"
+        return int(path.read_text()) if path.exists() else None
 
     def begun(self):
         """Return how often each (matrix, block) was attempted."""
@@ -110,8 +125,8 @@ class FaultyBlockTask(BlockTask):
         outcome = table.begin(grams.values(), block)
         if outcome == "exit":
             os.kill(os.getpid(), signal.SIGKILL)
-        while outcome == "hang":  # until somebody kills the process
-            time.sleep(0.05)
+        if outcome == "hang":
+            table.hang()
         if outcome == "raise":
             failure = Failure("block", "injected")
             return BlockResult(block, 0.0, worker_name(), "none", "none", failure=failure)

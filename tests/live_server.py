@@ -35,9 +35,10 @@ def free_port():
 class LiveServer:
     """`gramserve serve` on a state directory; the address stays the same over restarts."""
 
-    def __init__(self, data_dir, *, workers=0, module="gramserve", words=(), **environment):
+    def __init__(self, data_dir, *, workers=0, module="gramserve", words=(), before=(), **environment):
         self.data_dir = data_dir
         self._module, self._words, self._more = module, words, environment
+        self._before = before  # what runs it, and ends by becoming it
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.key = KEY
@@ -73,7 +74,7 @@ class LiveServer:
         words += ["--port", str(self.port), "--workers", str(self._workers), *self._words]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, *words],
+                [*self._before, sys.executable, *words],
                 env=self.environment,
                 stdout=log,
                 stderr=log,

@@ -143,6 +143,17 @@ class Dispatcher:
         run = self._runs.get(job_id)
         return None if run is None else run.pace
 
+    def waiting_reason(self, job_id: str) -> str | None:
+        """Return why a job that runs here waits; None when it does not, or runs elsewhere.
+
+        Parameters
+        ----------
+        job_id : str
+            Which one.
+        """
+        run = self._runs.get(job_id)
+        return None if run is None else run.waiting_reason
+
     async def wait_for_stored(self, timeout_s: float) -> None:
         """Return when blocks of any job were stored, or after a time.
 

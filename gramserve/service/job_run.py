@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import structlog
 
@@ -19,7 +19,12 @@ from gramserve.blocks import (
 )
 from gramserve.catalog import Catalog, JobRecord
 from gramserve.config import Settings
-from gramserve.errors import CatalogError, GramserveError, IllegalTransitionError
+from gramserve.errors import (
+    CatalogError,
+    GramserveError,
+    IllegalTransitionError,
+    JobNotFoundError,
+)
 from gramserve.service.background import run_in_daemon
 from gramserve.service.pace import Pace, PaceMeter
 from gramserve.service.planner import Planner
@@ -31,6 +36,9 @@ LEASE_S = 60.0
 
 _FLUSH_S = 0.25
 """Results are written to the catalog together, this often."""
+
+_INSIST_S = 1.0
+"""Pause between attempts at a last word that the catalog does not take."""
 
 _INTERRUPTED = "its server stopped; it goes on from the blocks that are stored"
 _LOST_AGAIN = "a block was found damaged while it ran; it goes on from those that are stored"
@@ -78,6 +86,13 @@ class JobRun:
         self._progress: Progress | None = None
         self._written: Progress | None = None
         self._reason: str | None = None
+        self._trouble: str | None = None
+
+    @property
+    def waiting_reason(self) -> str | None:
+        """Why nothing is computed or written now, known here before the catalog takes it."""
+        known = None if self._progress is None else self._progress.waiting_reason
+        return known or self._trouble
 
     def stop(self) -> None:
         """Let the computation end within a moment; what is stored stays."""
@@ -154,7 +169,7 @@ class JobRun:
             reporter.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await reporter
-        await self._write(meter, provenance)
+        await self._insist(lambda: self._write(meter, provenance))
 
     async def _report_always(self, meter: PaceMeter, provenance: Provenance) -> None:
         renewed = time.monotonic()
@@ -162,11 +177,13 @@ class JobRun:
             await asyncio.sleep(_FLUSH_S)
             try:
                 await self._write(meter, provenance)
+                self._trouble = None
                 if time.monotonic() - renewed > LEASE_S / 4:
                     renewed = time.monotonic()
                     await self._renew()
             except (CatalogError, OSError) as error:
                 # Blocks go on being stored; what could not be written now is written later.
+                self._trouble = str(error)
                 _log.warning("progress not written", job=self.job.id, error=str(error))
 
     async def _renew(self) -> None:
@@ -224,7 +241,9 @@ class JobRun:
         elif outcome.is_complete and not await asyncio.to_thread(_is_stored, work):
             await self.requeue(_LOST_AGAIN)
         elif outcome.is_complete:
-            await self._catalog.transition(job.id, "succeeded", epoch=job.epoch)
+            await self._insist(
+                lambda: self._catalog.transition(job.id, "succeeded", epoch=job.epoch)
+            )
         else:
             await self._let_go()
 
@@ -237,7 +256,10 @@ class JobRun:
             Of the error.
         """
         error = {"code": code, "message": message}
-        await self._catalog.transition(self.job.id, "failed", epoch=self.job.epoch, error=error)
+        job = self.job
+        await self._insist(
+            lambda: self._catalog.transition(job.id, "failed", epoch=job.epoch, error=error)
+        )
 
     async def requeue(self, reason: str) -> None:
         """Put the job back into the queue.
@@ -247,9 +269,28 @@ class JobRun:
         reason : str
             Why, for people.
         """
-        await self._catalog.transition(
-            self.job.id, "queued", epoch=self.job.epoch, waiting_reason=reason
+        job = self.job
+        await self._insist(
+            lambda: self._catalog.transition(
+                job.id, "queued", epoch=job.epoch, waiting_reason=reason
+            )
         )
+
+    async def _insist(self, write: Callable[[], Awaitable[object]]) -> None:
+        """Write to the catalog, again and again while its disk is full or it does not answer."""
+        while True:
+            try:
+                await write()
+            except (IllegalTransitionError, JobNotFoundError):
+                raise
+            except CatalogError as error:
+                if self._stop.is_set():
+                    raise
+                self._trouble = str(error)
+                await asyncio.sleep(_INSIST_S)
+            else:
+                self._trouble = None
+                return
 
     async def _let_go(self) -> None:
         """Leave the job in the state that somebody asked for while it ran."""
