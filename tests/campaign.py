@@ -1,9 +1,10 @@
 """A campaign of SIGKILLs against a server, its Dask scheduler, a nanny and its worker.
 
 The scheduler is one of its own, or it lives with the nannies in the server, which leaves the
-workers without parents when it is killed. Every process is started again as a service manager would do it, and nothing else is repaired.
-Jobs follow each other until the last kill; then what they made is compared, bit for bit, with
-what one process computes in peace, and the counters of the blocks say what the kills cost.
+workers without parents when it is killed. Every process is started again as a service manager
+would do it, and nothing else is repaired. Jobs follow each other until the last kill; then what
+they made is compared, bit for bit, with what one process computes in peace, and the counters of
+the blocks say what the kills cost.
 """
 
 import contextlib

@@ -35,7 +35,9 @@ def free_port():
 class LiveServer:
     """`gramserve serve` on a state directory; the address stays the same over restarts."""
 
-    def __init__(self, data_dir, *, workers=0, module="gramserve", words=(), before=(), **environment):
+    def __init__(
+        self, data_dir, *, workers=0, module="gramserve", words=(), before=(), **environment
+    ):
         self.data_dir = data_dir
         self._module, self._words, self._more = module, words, environment
         self._before = before  # what runs it, and ends by becoming it

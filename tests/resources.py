@@ -1,7 +1,6 @@
 """What a process holds: files, memory, threads, children; and jobs that should not add to it."""
 
 import contextlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,8 +40,8 @@ def _files(pid):
     found = []
     for path in Path(f"/proc/{pid}/fd").iterdir():
         with contextlib.suppress(OSError):
-            found.append(os.readlink(path))
-    return [name for name in found if "/grams/" not in name]
+            found.append(path.readlink())
+    return [path for path in found if "/grams/" not in str(path)]
 
 
 def _descendants(pid):

@@ -100,9 +100,10 @@ def create_app(settings: Settings) -> FastAPI:
 async def _refuse(request: Request, error: Exception) -> Response:
     if not isinstance(error, GramserveError):  # narrows the type only
         raise error
+    told: GramserveError = error
     if isinstance(error, CorruptBlockError):
-        error = await request.app.state.service.grams.drop_damaged(error)
-    return problem_of(error, request.url.path)
+        told = await request.app.state.service.grams.drop_damaged(error)
+    return problem_of(told, request.url.path)
 
 
 async def _refuse_http(request: Request, error: Exception) -> Response:

@@ -223,9 +223,7 @@ class JobRun:
         """Return what this job found stored: on a later run, much of that is its own work."""
         return stored_before if self.job.epoch == 1 else self.job.blocks_reused
 
-    async def _finish(
-        self, outcome: RunOutcome, provenance: Provenance, work: GramWork
-    ) -> None:
+    async def _finish(self, outcome: RunOutcome, provenance: Provenance, work: GramWork) -> None:
         job = self.job
         if outcome.failed:
             await self._catalog.record_blocks(provenance.of_failures(outcome.failed))

@@ -129,14 +129,14 @@ def _named_blocks(gram: BlockObjects) -> Iterator[Block]:
 def _identity(gram: BlockObjects, block: Block) -> _Identity | None:
     """Return what changes when a file of the block is replaced; None when one is missing."""
     found: _Identity = ()
-    for place in _places(gram, block):
-        path = gram.object_path(*place)
+    for i, j in _places(gram, block):
+        path = f"{gram.path}/c/{i}/{j}"  # a Path costs more than the question
         try:
-            status = os.stat(path)  # noqa: PTH116 - once or twice for every block
+            status = os.stat(path)  # noqa: PTH116
         except FileNotFoundError:
             return None
         except OSError as error:
-            with reporting("read", path):
+            with reporting("read", Path(path)):
                 raise error from None
         found += status.st_ino, status.st_mtime_ns, status.st_size
     return found

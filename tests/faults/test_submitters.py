@@ -36,8 +36,7 @@ def test_each_block_is_computed_exactly_once(faulty, table):
             with Talk(faulty) as talk:
                 start.wait()
                 jobs = [
-                    talk.submit(talk.upload(x), kernel=spec, block_size=BLOCK)
-                    for x, spec in order
+                    talk.submit(talk.upload(x), kernel=spec, block_size=BLOCK) for x, spec in order
                 ]
                 bodies.extend(talk.wait(job) for job in jobs)
         except BaseException as error:

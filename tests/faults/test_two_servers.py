@@ -18,6 +18,24 @@ def items(seed, count=24):
     return np.random.default_rng(seed).standard_normal((count, 6)).astype("f4")
 
 
+def refused_on(server):
+    """Start one with a catalog of its own on the same directory, and return how it ended."""
+    words = ["--data-dir", str(server.data_dir), "--port", "0", "--workers", "0"]
+    ended = subprocess.run(
+        [sys.executable, "-m", "gramserve", "serve", *words],
+        env=server.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert ended.returncode == 3
+    assert "another server uses the state directory" in ended.stderr
+    assert "--data-dir" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert ended.stdout == ""
+
+
 def check(talk, job, x):
     expected = gs.compute_gram(x, kernel="fc", engine="reference")
     np.testing.assert_allclose(talk.rows(job["gram"]), expected, rtol=1e-5)
@@ -28,20 +46,7 @@ def test_the_second_server_refuses_and_a_killed_one_leaves_no_lock(tmp_path):
     with LiveServer(tmp_path / "state", words=("--engine", "reference")) as first:
         with Talk(first) as talk:
             job = talk.wait(talk.submit(talk.upload(x), kernel="fc", block_size=8))
-        second = subprocess.run(
-            [sys.executable, "-m", "gramserve", "serve", "--data-dir", str(first.data_dir)]
-            + ["--port", "0", "--workers", "0"],
-            env=first.environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
-        assert second.returncode == 3
-        assert "another server uses the state directory" in second.stderr
-        assert "--data-dir" in second.stderr
-        assert "Traceback" not in second.stderr
-        assert second.stdout == ""
+        refused_on(first)
         first.kill()
         first.start()
         with Talk(first) as talk:
@@ -82,17 +87,7 @@ def test_servers_on_one_database_share_the_directory(tmp_path, database):
             for talk in (one, other):
                 assert talk.wait(job)["state"] == "succeeded"
                 check(talk, job, x)
-        lonely = subprocess.run(
-            [sys.executable, "-m", "gramserve", "serve", "--data-dir", str(first.data_dir)]
-            + ["--port", "0", "--workers", "0"],
-            env=first.environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
-        assert lonely.returncode == 3
-        assert "another server uses the state directory" in lonely.stderr
+        refused_on(first)
         second.kill()
         second.start()
         assert arriving.exists()

@@ -4,11 +4,12 @@ import asyncio
 
 import numpy as np
 import pytest
+import structlog
 from damage import DAMAGES, flip_data, zero
 from service_app import KERNEL, problem, running_service, small_images
 
 import gramserve as gs
-from gramserve.blocks import Policy, Scheduler
+from gramserve.blocks import Scheduler
 from gramserve.service.routes import rows as row_routes
 
 
@@ -74,7 +75,10 @@ async def test_a_stream_is_cut_off_and_the_next_answer_says_why(service, monkeyp
     job = await service.compute(small_images(20))
     flip_data(object_of(service, job["gram"], 2, 2))
     rows = f"/v1/grams/{job['gram']}/rows"
-    with pytest.raises(RuntimeError, match="already started"):  # a server closes the connection
+    with (
+        structlog.testing.capture_logs(),  # which would print the whole application
+        pytest.raises(RuntimeError, match="already started"),  # a server closes the connection
+    ):
         await service.http.get(rows)
     problem(await service.http.get(rows), 409, "block_missing")
     assert not object_of(service, job["gram"], 2, 2).exists()
@@ -118,7 +122,9 @@ async def test_damaged_variances_are_computed_again(service, tmp_path):
         flip_data(path)
     for i, j in ((0, 0), (0, 1), (1, 0)):
         object_of(service, job["gram"], i, j).unlink(missing_ok=True)
-    other = await service.submit(await service.upload(small_images(16, first=4)), other=job["dataset"])
+    other = await service.submit(
+        await service.upload(small_images(16, first=4)), other=job["dataset"]
+    )
     assert (await service.until(other, "succeeded", "failed"))["state"] == "succeeded"
     again = await service.submit(job["dataset"])
     assert (await service.until(again, "succeeded", "failed"))["state"] == "succeeded"

@@ -21,9 +21,7 @@ def gram(tmp_path):
     values = np.arange(COUNT * COUNT, dtype="f4").reshape(COUNT, COUNT)
     values = values + values.T
     for i, j in gram.planned_blocks():
-        gram.write_block(
-            i, j, values[i * BLOCK : (i + 1) * BLOCK, j * BLOCK : (j + 1) * BLOCK]
-        )
+        gram.write_block(i, j, values[i * BLOCK : (i + 1) * BLOCK, j * BLOCK : (j + 1) * BLOCK])
     return gram
 
 
