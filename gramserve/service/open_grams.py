@@ -176,9 +176,12 @@ class OpenGrams:
         """
         place, block = Path(error.context.get("path", "")), error.context.get("block")
         gram_id = place.parents[2].name if len(place.parents) > 2 else ""
-        if block is None or gram_id not in self._open:
+        if block is None:
             return error
-        gram = self._open[gram_id]
+        try:
+            gram = await self.get(gram_id)
+        except StoreNotFoundError:  # not a block of ours
+            return error
         i, j = block
         if not await asyncio.to_thread(drop_if_damaged, gram.store, i, j):
             return error
