@@ -2,7 +2,6 @@
 
 from campaign import Campaign
 
-
 KILLS = 4
 
 
