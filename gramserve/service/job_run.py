@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import structlog
 
@@ -19,14 +19,11 @@ from gramserve.blocks import (
 )
 from gramserve.catalog import Catalog, JobRecord
 from gramserve.config import Settings
-from gramserve.errors import (
-    CatalogError,
-    GramserveError,
-    IllegalTransitionError,
-    JobNotFoundError,
-)
+from gramserve.errors import CatalogError, GramserveError, IllegalTransitionError
 from gramserve.service.background import run_in_daemon
+from gramserve.service.inspection import drop_damaged
 from gramserve.service.pace import Pace, PaceMeter
+from gramserve.service.patience import Patience
 from gramserve.service.planner import Planner
 from gramserve.service.provenance import Provenance
 from gramserve.store import DatasetStore, StateLayout
@@ -36,9 +33,6 @@ LEASE_S = 60.0
 
 _FLUSH_S = 0.25
 """Results are written to the catalog together, this often."""
-
-_INSIST_S = 1.0
-"""Pause between attempts at a last word that the catalog does not take."""
 
 _INTERRUPTED = "its server stopped; it goes on from the blocks that are stored"
 _LOST_AGAIN = "a block was found damaged while it ran; it goes on from those that are stored"
@@ -86,13 +80,13 @@ class JobRun:
         self._progress: Progress | None = None
         self._written: Progress | None = None
         self._reason: str | None = None
-        self._trouble: str | None = None
+        self._patience = Patience(self._stop.is_set)
 
     @property
     def waiting_reason(self) -> str | None:
         """Why nothing is computed or written now, known here before the catalog takes it."""
         known = None if self._progress is None else self._progress.waiting_reason
-        return known or self._trouble
+        return known or self._patience.trouble
 
     def stop(self) -> None:
         """Let the computation end within a moment; what is stored stays."""
@@ -137,22 +131,13 @@ class JobRun:
                 loop.call_soon_threadsafe(self._take, progress)
 
             async with self._reporting(PaceMeter(plan.grid.entry_count), provenance):
-                await self._drop_damaged(work)
+                await drop_damaged(work, job.grams, catalog, self._stop.is_set)
                 outcome = await run_in_daemon(
                     lambda: scheduler.run(work, observe, self._stop.is_set), f"job-{job.id}"
                 )
             await self._finish(outcome, provenance, work)
         except IllegalTransitionError:
             await self._let_go()
-
-    async def _drop_damaged(self, work: GramWork) -> None:
-        """Find what a power cut or a bad disk left of the blocks, to compute it again."""
-        dropped = await run_in_daemon(
-            lambda: work.drop_damaged(self._stop.is_set), f"inspection-{self.job.id}"
-        )
-        for name, blocks in dropped.items():
-            _log.warning("damaged blocks dropped", job=self.job.id, kernel=name, blocks=blocks)
-            await self._catalog.forget_blocks(self.job.grams[name], blocks)
 
     def _take(self, progress: Progress) -> None:
         self._results += progress.results
@@ -169,7 +154,7 @@ class JobRun:
             reporter.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await reporter
-        await self._insist(lambda: self._write(meter, provenance))
+        await self._patience.insist(lambda: self._write(meter, provenance))
 
     async def _report_always(self, meter: PaceMeter, provenance: Provenance) -> None:
         renewed = time.monotonic()
@@ -177,13 +162,13 @@ class JobRun:
             await asyncio.sleep(_FLUSH_S)
             try:
                 await self._write(meter, provenance)
-                self._trouble = None
+                self._patience.trouble = None
                 if time.monotonic() - renewed > LEASE_S / 4:
                     renewed = time.monotonic()
                     await self._renew()
             except (CatalogError, OSError) as error:
                 # Blocks go on being stored; what could not be written now is written later.
-                self._trouble = str(error)
+                self._patience.trouble = str(error)
                 _log.warning("progress not written", job=self.job.id, error=str(error))
 
     async def _renew(self) -> None:
@@ -239,7 +224,7 @@ class JobRun:
         elif outcome.is_complete and not await asyncio.to_thread(_is_stored, work):
             await self.requeue(_LOST_AGAIN)
         elif outcome.is_complete:
-            await self._insist(
+            await self._patience.insist(
                 lambda: self._catalog.transition(job.id, "succeeded", epoch=job.epoch)
             )
         else:
@@ -255,7 +240,7 @@ class JobRun:
         """
         error = {"code": code, "message": message}
         job = self.job
-        await self._insist(
+        await self._patience.insist(
             lambda: self._catalog.transition(job.id, "failed", epoch=job.epoch, error=error)
         )
 
@@ -268,27 +253,11 @@ class JobRun:
             Why, for people.
         """
         job = self.job
-        await self._insist(
+        await self._patience.insist(
             lambda: self._catalog.transition(
                 job.id, "queued", epoch=job.epoch, waiting_reason=reason
             )
         )
-
-    async def _insist(self, write: Callable[[], Awaitable[object]]) -> None:
-        """Write to the catalog, again and again while its disk is full or it does not answer."""
-        while True:
-            try:
-                await write()
-            except (IllegalTransitionError, JobNotFoundError):
-                raise
-            except CatalogError as error:
-                if self._stop.is_set():
-                    raise
-                self._trouble = str(error)
-                await asyncio.sleep(_INSIST_S)
-            else:
-                self._trouble = None
-                return
 
     async def _let_go(self) -> None:
         """Leave the job in the state that somebody asked for while it ran."""

@@ -34,7 +34,7 @@ def accept(folder):
 
 @pytest.mark.parametrize("when", ["NEW.state = 'succeeded'", "NEW.blocks_done > 1"])
 async def test_the_last_word_about_a_job_waits_until_it_can_be_written(tmp_path, monkeypatch, when):
-    monkeypatch.setattr("gramserve.service.job_run._INSIST_S", 0.05)
+    monkeypatch.setattr("gramserve.service.patience._PAUSE_S", 0.05)
     async with running_service(tmp_path) as service:
         dataset = await service.upload(small_images(20))
         refuse(tmp_path, "jobs", when)
