@@ -8,6 +8,7 @@ import contextlib
 import fcntl
 import os
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,7 +24,7 @@ _PAUSE_S = 0.05
 @contextlib.contextmanager
 def occupied(
     root: Path, *, is_shared: bool, clear: Callable[[], None], patience_s: float = _PATIENCE_S
-) -> Iterator[None]:
+) -> Iterator[str | None]:
     """Use a state directory until the context ends.
 
     Parameters
@@ -39,6 +40,13 @@ def occupied(
     patience_s : float
         How long a server that shares waits for another one that is starting, in seconds.
 
+    Yields
+    ------
+    str or None
+        What names the directory, wherever it is mounted, and no copy of it, for a server that
+        found itself alone: whoever used that directory before is gone. None for one that came
+        to others.
+
     Raises
     ------
     ConflictError
@@ -52,20 +60,28 @@ def occupied(
     except OSError as error:
         raise _unlockable(path, error) from error
     try:
-        if is_shared:
-            _share(descriptor, path, clear, patience_s)
-        elif _lock(descriptor, path, fcntl.LOCK_EX):
+        is_alone = _lock(descriptor, path, fcntl.LOCK_EX)
+        if is_alone:
             clear()
-        else:
+        elif not is_shared:
             raise _refusal(root)
-        yield
+        name = _name(descriptor) if is_alone else None
+        if is_shared:
+            _share(descriptor, path, patience_s)
+        yield name
     finally:
         os.close(descriptor)
 
 
-def _share(descriptor: int, path: Path, clear: Callable[[], None], patience_s: float) -> None:
-    if _lock(descriptor, path, fcntl.LOCK_EX):
-        clear()
+def _name(descriptor: int) -> str:
+    status = os.fstat(descriptor)
+    if not status.st_size:
+        os.pwrite(descriptor, uuid.uuid4().hex.encode(), 0)
+    # A copy of the directory has the same content in another file.
+    return f"{os.pread(descriptor, 32, 0).decode('ascii', 'replace')}-{status.st_ino:x}"
+
+
+def _share(descriptor: int, path: Path, patience_s: float) -> None:
     # From alone to shared there is a moment without a lock, in which another server may be the
     # first one; it then clears what is nobody's yet, and shares as well.
     deadline = time.monotonic() + patience_s
