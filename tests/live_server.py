@@ -35,8 +35,12 @@ def free_port():
 class LiveServer:
     """`gramserve serve` on a state directory; the address stays the same over restarts."""
 
-    def __init__(self, data_dir, *, workers=0):
+    def __init__(
+        self, data_dir, *, workers=0, module="gramserve", words=(), before=(), **environment
+    ):
         self.data_dir = data_dir
+        self._module, self._words, self._more = module, words, environment
+        self._before = before  # what runs it, and ends by becoming it
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.key = KEY
@@ -47,22 +51,37 @@ class LiveServer:
     @property
     def environment(self):
         """Environment of commands that talk to it."""
-        return child_environment(GRAMSERVE_URL=self.url, GRAMSERVE_API_KEY=self.key)
+        known = {"GRAMSERVE_URL": self.url, "GRAMSERVE_API_KEY": self.key}
+        return child_environment(**known, **self._more)
+
+    @property
+    def pid(self):
+        """Id of its process, and of the group that its workers belong to."""
+        return self._process.pid
+
+    @property
+    def is_running(self):
+        """Whether its process lives."""
+        return self._process is not None and self._process.poll() is None
 
     def start(self):
         """Start it and wait until it is ready."""
-        words = ["-m", "gramserve", "serve", "--data-dir", str(self.data_dir)]
-        words += ["--port", str(self.port), "--workers", str(self._workers)]
+        self.launch()
+        self._wait()
+        return self
+
+    def launch(self):
+        """Start it without waiting."""
+        words = ["-m", self._module, "serve", "--data-dir", str(self.data_dir)]
+        words += ["--port", str(self.port), "--workers", str(self._workers), *self._words]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, *words],
+                [*self._before, sys.executable, *words],
                 env=self.environment,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
-        self._wait()
-        return self
 
     def kill(self):
         """Kill it and its workers with SIGKILL, as a power cut would."""

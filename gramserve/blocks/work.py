@@ -1,6 +1,6 @@
 """The work of a job: which stores it reads and writes, ready for the scheduler."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from operator import and_
@@ -9,9 +9,15 @@ from typing import Any
 
 from gramserve.blocks.task import ItemsPlace, Recipe
 from gramserve.kernels import choose_engine, result_dtype
-from gramserve.plan import BlockMap, Grid, Plan, pair_seconds
+from gramserve.plan import BlockIndex, BlockMap, Grid, Plan, pair_seconds
 from gramserve.spec import KERNEL_CODE_VERSION, KernelSpec, OutputName, Precision
-from gramserve.store import DatasetStore, GramStore, StateLayout, VarianceStore
+from gramserve.store import (
+    DatasetStore,
+    GramStore,
+    StateLayout,
+    VarianceStore,
+    drop_damaged_blocks,
+)
 
 GRAM_FORMAT = "gramserve.gram/1"
 """Version of the attributes of a stored Gram matrix."""
@@ -35,6 +41,27 @@ class GramWork:
         """Return the blocks that are stored for every kernel."""
         found = [GramStore.open(path).stored_map() for _, path in self.grams]
         return reduce(and_, found)
+
+    def drop_damaged(
+        self, should_stop: Callable[[], bool] = lambda: False
+    ) -> dict[OutputName, list[BlockIndex]]:
+        """Check what was stored since the last check, and remove what is damaged.
+
+        Parameters
+        ----------
+        should_stop : callable
+            Asked before every block; True ends the check early.
+
+        Returns
+        -------
+        dict
+            The blocks that were removed, for the kernels that lost some.
+        """
+        dropped = {
+            name: drop_damaged_blocks(GramStore.open(path), should_stop)
+            for name, path in self.grams
+        }
+        return {name: blocks for name, blocks in dropped.items() if blocks}
 
     def missing_variances(self) -> list[tuple[int, int]]:
         """Return (side, segment) of all variances that are not stored."""

@@ -20,7 +20,12 @@ from gramserve.blocks.task import (
     RowTask,
     VarianceTask,
 )
-from gramserve.errors import GramserveError, StorageFullError
+from gramserve.errors import (
+    BlockMissingError,
+    CorruptBlockError,
+    GramserveError,
+    StorageFullError,
+)
 from gramserve.kernels import Engine, Items, choose_engine
 from gramserve.plan import BlockIndex
 from gramserve.spec import KernelSpec, OutputName
@@ -40,18 +45,29 @@ def _engine(recipe: Recipe) -> Engine:
 
 
 @lru_cache(maxsize=_PANELS_KEPT)
-def _load(place: ItemsPlace, start: int, stop: int) -> Items:
+def _load(recipe: Recipe, place: ItemsPlace, start: int, stop: int) -> Items:
     """Read a panel of items with variances and keys; the last few are kept."""
-    layout = StateLayout(Path(place.root))
-    datasets = DatasetStore(layout.datasets)
-    variances: NDArray[Any] = np.empty((stop - start, 0))
-    if place.variance_key is not None:
-        variances = VarianceStore(layout.variances).read(place.variance_key, start, stop)
+    datasets = DatasetStore(StateLayout(Path(place.root)).datasets)
     return Items(
         values=datasets.read(place.digest, start, stop),
-        variances=variances,
+        variances=_read_variances(recipe, place, start, stop),
         keys=datasets.item_keys(place.digest, start, stop),
     )
+
+
+def _read_variances(recipe: Recipe, place: ItemsPlace, start: int, stop: int) -> NDArray[Any]:
+    """Read the variances of a range of items; segments that are damaged are computed again."""
+    key = place.variance_key
+    if key is None:
+        return np.empty((stop - start, 0))
+    variances = VarianceStore(StateLayout(Path(place.root)).variances)
+    try:
+        return variances.read(key, start, stop)
+    except (CorruptBlockError, BlockMissingError):
+        # All of them were there when the job began, and nothing but them is needed to make one.
+        for segment in variances.damaged_segments(key, start, stop):
+            _store_variances(recipe, place, segment)
+        return variances.read(key, start, stop)
 
 
 def _attempt(
@@ -129,8 +145,8 @@ def _store_block(
         return ()
     values = engine.evaluate(
         _spec_for(task.recipe.spec, kernels),
-        _load(task.rows, *task.grid.row_range(block[0])),
-        _load(task.columns, *task.grid.column_range(block[1])),
+        _load(task.recipe, task.rows, *task.grid.row_range(block[0])),
+        _load(task.recipe, task.columns, *task.grid.column_range(block[1])),
         task.recipe.precision,
         memory_bytes=task.recipe.memory_bytes,
         threads=task.recipe.threads,
@@ -167,33 +183,37 @@ def compute_variances(task: VarianceTask) -> list[BlockResult]:
     list of BlockResult
         One for each segment, as block (side, segment).
     """
-    layout = StateLayout(Path(task.place.root))
-    datasets, variances = DatasetStore(layout.datasets), VarianceStore(layout.variances)
-    key = task.place.variance_key
-    if key is None:
+    if task.place.variance_key is None:
         return []
 
-    def store(engine: Engine, segment: int) -> tuple[tuple[OutputName, str], ...]:
-        start, stop = variances.segment_range(key, segment)
-        recipe = task.recipe
-        values = engine.variances(
-            recipe.spec,
-            datasets.read(task.place.digest, start, stop),
-            recipe.precision,
-            memory_bytes=recipe.memory_bytes,
-            threads=recipe.threads,
-        )
-        variances.write_segment(key, segment, values)
+    def store(segment: int) -> tuple[tuple[OutputName, str], ...]:
+        _store_variances(task.recipe, task.place, segment)
         return ()
 
     return [
         _attempt(
             task.recipe,
             (task.side, segment),
-            lambda engine, segment=segment: store(engine, segment),  # type: ignore[misc]
+            lambda _, segment=segment: store(segment),  # type: ignore[misc]
         )
         for segment in task.segments
     ]
+
+
+def _store_variances(recipe: Recipe, place: ItemsPlace, segment: int) -> None:
+    layout, key = StateLayout(Path(place.root)), place.variance_key
+    if key is None:
+        return
+    store = VarianceStore(layout.variances)
+    start, stop = store.segment_range(key, segment)
+    values = _engine(recipe).variances(
+        recipe.spec,
+        DatasetStore(layout.datasets).read(place.digest, start, stop),
+        recipe.precision,
+        memory_bytes=recipe.memory_bytes,
+        threads=recipe.threads,
+    )
+    store.write_segment(key, segment, values)
 
 
 def compute_rows(task: RowTask) -> NDArray[Any]:
@@ -212,8 +232,8 @@ def compute_rows(task: RowTask) -> NDArray[Any]:
     recipe = task.recipe
     values = _engine(recipe).evaluate(
         recipe.spec,
-        _load(task.rows, *task.row_range),
-        _load(task.columns, *task.column_range),
+        _load(task.recipe, task.rows, *task.row_range),
+        _load(task.recipe, task.columns, *task.column_range),
         recipe.precision,
         memory_bytes=recipe.memory_bytes,
         threads=recipe.threads,

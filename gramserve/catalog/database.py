@@ -72,7 +72,8 @@ def build_engine(url: URL, *, migrates: bool = False) -> AsyncEngine:
 
 
 def _listen(engine: AsyncEngine, *, migrates: bool) -> None:
-    pragmas = ["synchronous=NORMAL", f"foreign_keys={'OFF' if migrates else 'ON'}"]
+    # FULL: with write-ahead logging, NORMAL may forget on a power cut what was answered already.
+    pragmas = ["synchronous=FULL", f"foreign_keys={'OFF' if migrates else 'ON'}"]
     if migrates:
         pragmas.insert(0, "journal_mode=WAL")  # written into the file: once is enough
 

@@ -198,8 +198,11 @@ class Keys(Facet):
             .where(or_(_keys.c.last_used.is_(None), _keys.c.last_used <= long_ago))
             .values(last_used=at)
         )
-        async with self._database.write() as connection:
-            await connection.execute(statement)
+        try:
+            async with self._database.write() as connection:
+                await connection.execute(statement)
+        except CatalogError:
+            return record  # a full disk must not keep people from reading
         return replace(record, last_used=at)
 
     @uninterrupted

@@ -100,6 +100,7 @@ def _run(work: "GramWork", workers: int, terminal: Terminal) -> "RunOutcome":
     from gramserve.blocks import Scheduler, open_executor
     from gramserve.cli.bar import ComputeBar
 
+    work.drop_damaged()
     executor = open_executor(workers=workers)
     outage: list[str] = []
     try:

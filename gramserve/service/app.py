@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Match
 
 from gramserve.config import Settings
-from gramserve.errors import GramserveError
+from gramserve.errors import CorruptBlockError, GramserveError
 from gramserve.service.auth import ensure_first_key
 from gramserve.service.errors import Problem, fault_problem, http_problem, problem_of
 from gramserve.service.requests import RequestFrame
@@ -100,7 +100,10 @@ def create_app(settings: Settings) -> FastAPI:
 async def _refuse(request: Request, error: Exception) -> Response:
     if not isinstance(error, GramserveError):  # narrows the type only
         raise error
-    return problem_of(error, request.url.path)
+    told: GramserveError = error
+    if isinstance(error, CorruptBlockError):
+        told = await request.app.state.service.grams.drop_damaged(error)
+    return problem_of(told, request.url.path)
 
 
 async def _refuse_http(request: Request, error: Exception) -> Response:

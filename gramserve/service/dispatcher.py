@@ -221,6 +221,17 @@ class Dispatcher:
         if is_news:
             self.wake()
 
+    def waiting_reason(self, job_id: str) -> str | None:
+        """Return why a job that runs here waits; None when it does not, or runs elsewhere.
+
+        Parameters
+        ----------
+        job_id : str
+            Which one.
+        """
+        run = self._run_of(job_id)
+        return None if run is None else run.waiting_reason
+
     async def wait_for_stored(self, timeout_s: float) -> None:
         """Return when blocks of any job were stored, or after a time.
 

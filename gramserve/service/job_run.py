@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from itertools import batched
 
 import structlog
@@ -12,6 +12,7 @@ import structlog
 from gramserve.blocks import (
     BlockResult,
     Executor,
+    GramWork,
     Progress,
     RunOutcome,
     Scheduler,
@@ -23,7 +24,9 @@ from gramserve.config import Settings
 from gramserve.errors import CatalogError, GramserveError, IllegalTransitionError
 from gramserve.plan import BlockIndex, BlockMap
 from gramserve.service.background import run_in_daemon
+from gramserve.service.inspection import drop_damaged
 from gramserve.service.pace import Pace, PaceMeter
+from gramserve.service.patience import Patience
 from gramserve.service.planner import Planner
 from gramserve.service.provenance import Provenance
 from gramserve.store import DatasetStore, StateLayout
@@ -36,6 +39,7 @@ _MOST_UNWRITTEN = 50_000
 
 _FAILURES_AT_ONCE = 5000
 _NARROWED = "the job that it ran with wanted more and was ended; it goes on at once"
+_LOST_AGAIN = "a block was found damaged while it ran; it goes on from those that are stored"
 _STARTING = "it is being planned, and workers start"
 
 _log = structlog.get_logger(__name__)
@@ -100,6 +104,13 @@ class JobRun:
         self._found: dict[str, int] = {}
         self._reason: str | None = None
         self._ending = INTERRUPTED
+        self._patience = Patience(self._stop.is_set)
+
+    @property
+    def waiting_reason(self) -> str | None:
+        """Why nothing is computed or written now, known here before the catalog takes it."""
+        known = None if self._progress is None else self._progress.waiting_reason
+        return known or self._patience.trouble
 
     @property
     def stored(self) -> BlockMap | None:
@@ -225,10 +236,11 @@ class JobRun:
         self._on_open()
         try:
             async with self._reporting(PaceMeter(plan.grid.entry_count), provenance):
+                await drop_damaged(work, job.grams, catalog, self._stop.is_set)
                 outcome = await run_in_daemon(compute, f"job-{job.id}")
         finally:
             self.is_open = False
-        await self._finish(outcome, provenance)
+        await self._finish(outcome, provenance, work)
 
     def _take(self, progress: Progress) -> None:
         self._results += progress.results
@@ -246,15 +258,17 @@ class JobRun:
             with contextlib.suppress(asyncio.CancelledError):
                 await reporter
         self.is_open = False  # who came until now is told how it ended
-        await self._write(meter, provenance)
+        await self._patience.insist(lambda: self._write(meter, provenance))
 
     async def _report_always(self, meter: PaceMeter, provenance: Provenance) -> None:
         while True:
             await asyncio.sleep(_FLUSH_S)
             try:
                 await self._write(meter, provenance)
+                self._patience.trouble = None
             except (CatalogError, OSError) as error:
                 # Blocks go on being stored; what could not be written now is written later.
+                self._patience.trouble = str(error)
                 _log.warning("progress not written", job=self.job.id, error=str(error))
 
     async def _write(self, meter: PaceMeter, provenance: Provenance) -> None:
@@ -302,12 +316,14 @@ class JobRun:
         """
         return self._found.setdefault(job.id, found if job.epoch == 1 else job.blocks_reused)
 
-    async def _finish(self, outcome: RunOutcome, provenance: Provenance) -> None:
+    async def _finish(self, outcome: RunOutcome, provenance: Provenance, work: GramWork) -> None:
         if outcome.failed:
             for some in batched(outcome.failed.items(), _FAILURES_AT_ONCE):
                 await self._catalog.record_blocks(provenance.of_failures(dict(some)))
             await self._tell(outcome.done, outcome.reused, outcome.failed_count, outcome.total)
             await self.fail(*_first_failure(outcome))
+        elif outcome.is_complete and not await asyncio.to_thread(_is_stored, work):
+            await self.requeue(_LOST_AGAIN)
         elif outcome.is_complete:
             for job in tuple(self.jobs.values()):
                 await self._move(job, "succeeded")
@@ -337,8 +353,11 @@ class JobRun:
             await self._move(job, "queued", waiting_reason=reason)
 
     async def _move(self, job: JobRecord, to_state: str, **more: object) -> None:
+        def write() -> Awaitable[object]:
+            return self._catalog.transition(job.id, to_state, epoch=job.epoch, **more)  # type: ignore[arg-type]
+
         try:
-            await self._catalog.transition(job.id, to_state, epoch=job.epoch, **more)  # type: ignore[arg-type]
+            await self._patience.insist(write)
         except IllegalTransitionError:
             await self._let_go(job)
 
@@ -366,6 +385,11 @@ class JobRun:
 
 def _is_held(job: JobRecord, now: JobRecord | None) -> bool:
     return now is not None and now.epoch == job.epoch and now.state in {"planning", "running"}
+
+
+def _is_stored(work: GramWork) -> bool:
+    """Whether every block is there now: one may have been found damaged since it was counted."""
+    return len(work.stored_blocks()) == work.grid.block_count
 
 
 def _first_failure(outcome: RunOutcome) -> tuple[str, str]:

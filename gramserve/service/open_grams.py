@@ -5,11 +5,19 @@ import resource
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
 
 from gramserve.catalog import Catalog, GramRecord
-from gramserve.errors import StoreNotFoundError
+from gramserve.errors import (
+    BlockMissingError,
+    CorruptBlockError,
+    GramserveError,
+    StoreNotFoundError,
+)
 from gramserve.plan import BlockMap, Grid
-from gramserve.store import GramStore, StateLayout, WholeRows
+from gramserve.store import GramStore, StateLayout, WholeRows, drop_if_damaged
 
 _KEPT = 1024
 _GRAM_ID_DIGITS = 32
@@ -18,6 +26,8 @@ _LISTED_TIMES = 5
 """A listing is used for so many times as long as it took."""
 
 _MOST_FILES = 16_384
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
@@ -198,6 +208,41 @@ class OpenGrams:
         if not gram.is_complete and time.monotonic() - gram.looked > _LOOK_S:
             await self.stored_blocks(gram)
         return gram.is_complete
+
+    async def drop_damaged(self, error: CorruptBlockError) -> GramserveError:
+        """Remove a block that a reader found damaged from the store and from the catalog.
+
+        Parameters
+        ----------
+        error : CorruptBlockError
+            What the reader raised.
+
+        Returns
+        -------
+        GramserveError
+            What to tell: that the block is missing, and what to do, if it was damaged indeed;
+            otherwise the error itself.
+        """
+        place, block = Path(error.context.get("path", "")), error.context.get("block")
+        gram_id = place.parents[2].name if len(place.parents) > 2 else ""
+        if block is None:
+            return error
+        try:
+            gram = await self.get(gram_id)
+        except StoreNotFoundError:  # not a block of ours
+            return error
+        i, j = block
+        if not await asyncio.to_thread(drop_if_damaged, gram.store, i, j):
+            return error
+        gram.is_complete, gram.listed = False, None
+        await self._catalog.forget_blocks(gram_id, [(i, j)])
+        _log.warning("damaged block dropped", gram=gram_id, block=block, error=str(error))
+        return BlockMissingError(
+            f"block ({i}, {j}) was damaged on disk and has been dropped; a job that runs computes "
+            "it again, otherwise submit the job once more",
+            gram=gram_id,
+            blocks=[list(block)],
+        )
 
     def forget(self, gram_id: str) -> None:
         """Close a Gram matrix that changed or went away."""

@@ -2,11 +2,8 @@
 
 import asyncio
 import contextlib
-import fcntl
-import os
 import shutil
-import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -14,14 +11,13 @@ from fastapi import Depends, Request
 
 from gramserve.blocks import Executor, open_executor
 from gramserve.catalog import Catalog
+from gramserve.catalog.place import is_sqlite, parse_place
 from gramserve.config import Settings
-from gramserve.errors import ConflictError
 from gramserve.service.dispatcher import Dispatcher
+from gramserve.service.occupancy import occupied
 from gramserve.service.open_grams import OpenGrams
 from gramserve.service.preprocessor import Preprocessor
 from gramserve.store import DatasetStore, StateLayout, TransformStore, VarianceStore
-
-_LOCK = "server.lock"
 
 
 @dataclass
@@ -41,30 +37,6 @@ class ServiceState:
     """Held while a data set is added or removed in store and catalog together."""
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the server begins to stop; streams end then."""
-
-
-@contextlib.contextmanager
-def _sole_server(layout: StateLayout) -> Iterator[str]:
-    """Keep a second server away from a state directory: both would compute everything.
-
-    Yields what names the directory, wherever it is mounted, and no copy of it.
-    """
-    descriptor = os.open(layout.root / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            msg = (
-                f"another server uses the state directory {layout.root}; stop it, or choose "
-                "another directory with GRAMSERVE_DATA_DIR or --data-dir"
-            )
-            raise ConflictError(msg, path=str(layout.root)) from error
-        if not os.fstat(descriptor).st_size:
-            os.pwrite(descriptor, uuid.uuid4().hex.encode(), 0)
-        name = os.pread(descriptor, 32, 0).decode("ascii", "replace")
-        yield f"{name}-{os.fstat(descriptor).st_ino:x}"
-    finally:
-        os.close(descriptor)
 
 
 def _clear_leftovers(layout: StateLayout, datasets: DatasetStore) -> None:
@@ -111,14 +83,20 @@ async def open_state(settings: Settings) -> AsyncIterator[ServiceState]:
     StoreError
         When the state directory cannot be used.
     CatalogError
-        When the database cannot be used, or another server uses the directory.
+        When the database cannot be used.
+    ConflictError
+        When another server uses the directory and does not share it.
     """
     layout = StateLayout(settings.data_dir)
     layout.ensure()
     async with contextlib.AsyncExitStack() as stack:
-        home = stack.enter_context(_sole_server(layout))
         datasets = DatasetStore(layout.datasets)
-        await asyncio.to_thread(_clear_leftovers, layout, datasets)
+        use = occupied(
+            layout.root,
+            is_shared=not is_sqlite(parse_place(settings.catalog_place)),
+            clear=lambda: _clear_leftovers(layout, datasets),
+        )
+        home = await asyncio.to_thread(stack.enter_context, use)
         catalog = await stack.enter_async_context(await Catalog.open(settings.catalog_place))
         await _record_stored_datasets(catalog, datasets)
         executor = open_executor(

@@ -9,6 +9,7 @@ from gramserve.store.dataset_header import DatasetRecord
 from gramserve.store.datasets import DatasetStore, StoredItems
 from gramserve.store.gram import GramStore
 from gramserve.store.groups import create_gram_group
+from gramserve.store.inspection import drop_damaged_blocks, drop_if_damaged
 from gramserve.store.layout import StateLayout
 from gramserve.store.npy import open_npy
 from gramserve.store.selection import resolve
@@ -27,6 +28,8 @@ __all__ = [
     "WholeRows",
     "adopt_block",
     "create_gram_group",
+    "drop_damaged_blocks",
+    "drop_if_damaged",
     "open_npy",
     "resolve",
 ]

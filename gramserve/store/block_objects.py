@@ -257,14 +257,31 @@ class BlockObjects:
             not the transpose; names the block and the file.
         """
         i, j = self.header.canonical(i, j)
-        values, checksum = self._decode(i, j)
+        values, shard = self._decode(i, j)
         if not np.isfinite(values).all():
             raise self._corrupt(i, j, "it holds values that are not finite")
         if self.symmetric and not np.array_equal(self._decode(j, i)[0], values.T):
             raise self._corrupt(j, i, f"it is not the transpose of block ({i}, {j})")
-        return checksum
+        return checksum_of([shard])
 
-    def _decode(self, i: int, j: int) -> tuple[NDArray[np.floating], str]:
+    def check_object(self, i: int, j: int) -> None:
+        """Read the file of one block, not of its mirror, and compare its checksums.
+
+        Parameters
+        ----------
+        i, j : int
+            Panel of the rows and of the columns, in either triangle.
+
+        Raises
+        ------
+        BlockMissingError
+            If it is not stored.
+        CorruptBlockError
+            If its length, its index or a strip is damaged.
+        """
+        self._decode(i, j)
+
+    def _decode(self, i: int, j: int) -> tuple[NDArray[np.floating], bytes]:
         rows, columns = self.header.extent(i, j)
         path = self.object_path(i, j)
         with reporting("read", path):
@@ -274,7 +291,7 @@ class BlockObjects:
             except FileNotFoundError:
                 raise self._missing({(i, j)}) from None
         try:
-            return self.header.layout.decode(shard, rows, columns), checksum_of([shard])
+            return self.header.layout.decode(shard, rows, columns), shard
         except ValueError as error:
             raise self._corrupt(i, j, str(error)) from error
 

@@ -37,6 +37,7 @@ from gramserve.store.items import (
     item_digests,
     stored_dtype,
 )
+from gramserve.store.mending import mend_arrays
 from gramserve.store.npy import open_npy
 
 _RUN_BYTES = 4 * 2**20
@@ -63,7 +64,7 @@ class DatasetStore:
     def add(
         self, items: ArrayLike | os.PathLike[str] | ItemSource, *, name: str | None = None
     ) -> DatasetRecord:
-        """Store items, unless the same items are stored already.
+        """Store items, or mend those that are stored already where they are damaged.
 
         Parameters
         ----------
@@ -151,6 +152,7 @@ class DatasetStore:
                 write_file(staged.path / METADATA, [write_header(record)])
                 if staged.commit(self.root / digest):
                     return record
+            mend_arrays(self.root / digest, staged.path, ("items", "keys"))
         return replace(self.info(digest), known=True)
 
     def info(self, digest: str) -> DatasetRecord:
@@ -327,11 +329,11 @@ class DatasetStore:
             raise self._no(digest)
         try:
             return ItemArray.reopen(path / array).read(start, stop)
-        except (BlockMissingError, StoreNotFoundError) as error:
+        except (BlockMissingError, CorruptBlockError, StoreNotFoundError) as error:
             if not self.has(digest):  # deleted since
                 raise self._no(digest) from None
             raise CorruptBlockError(
-                f"the data set {path} is damaged: {error}; delete it and add it again",
+                f"the data set {path} is damaged: {error}; add the same items again to mend it",
                 path=str(path),
             ) from error
 

@@ -101,8 +101,8 @@ class StagedFile:
     Notes
     -----
     The bytes are synced to disk before the rename, so a name that survives a power loss has its
-    content; the directory is not synced, so a loss of power can cost the name, and with it one
-    block to compute again.
+    content. :meth:`commit` does not sync the directory, so a loss of power can cost a name of
+    the last seconds, and with it one block to compute again; :meth:`commit_new` does.
     """
 
     def __init__(self, path: Path, parts: Iterable[Buffer]) -> None:
@@ -138,6 +138,7 @@ class StagedFile:
                 return False
             finally:
                 self.discard()
+            _sync_names(self.path.parent)
         return True
 
     def discard(self) -> None:
@@ -250,6 +251,8 @@ class StagedDirectory:
             False if the name was taken; the staged directory is then removed.
         """
         with reporting("create", path):
+            for folder, _, _ in os.walk(self.path):
+                _sync_names(Path(folder))
             try:
                 self.path.rename(path)
             except OSError as error:
@@ -258,6 +261,7 @@ class StagedDirectory:
                 return False
             finally:
                 self.discard()
+            _sync_names(path.parent)
         return True
 
     def discard(self) -> None:
@@ -277,6 +281,18 @@ class StagedDirectory:
         trace: TracebackType | None,
     ) -> None:
         self.discard()
+
+
+def _sync_names(folder: Path) -> None:
+    """Have the names in a directory on disk, so that a loss of power does not take them."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in {errno.EINVAL, errno.ENOTSUP}:  # some cannot, and need not
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def read_range(path: Path, start: int = 0, stop: int | None = None) -> bytes:

@@ -216,6 +216,51 @@ class GramStore(BlockObjects):
                     raise self._missing(blocks) from None
         return values
 
+    def object_size(self, key: str) -> int:
+        """Return the length of a stored object, which is as planned.
+
+        See :meth:`BlockObjects.object_size`.
+
+        Raises
+        ------
+        CorruptBlockError
+            If the file has another length or a damaged index.
+        """
+        size = super().object_size(key)
+        self._look_at(key, whole=False)
+        return size
+
+    def object_bytes(self, key: str, start: int = 0, stop: int | None = None) -> bytes:
+        """Return bytes of a stored object whose checksums match, for Zarr over HTTP.
+
+        See :meth:`BlockObjects.object_bytes`. A block is read whole and checked when it is first
+        asked for; who reads single bytes of it could not do that.
+
+        Raises
+        ------
+        CorruptBlockError
+            If the block is damaged.
+        """
+        self._look_at(key, whole=True)
+        return super().object_bytes(key, start, stop)
+
+    def _look_at(self, key: str, *, whole: bool) -> None:
+        """Refuse the object of a block that is damaged; one that is missing is not."""
+        path, block = self._object_of(key)
+        if block is None:
+            return
+        try:
+            file = self._files.get(str(path), self.header, block[0])
+            if whole:
+                file.check()
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except ValueError as error:
+            raise self._corrupt(*block, str(error)) from error
+        except OSError as error:
+            with reporting("read", path):
+                raise error from None
+
     def _fill(self, down: PanelRows, part: PanelColumns, out: RowBytes) -> None:
         path = f"{self._prefix}{down.panel}/{part.panel}"
         try:

@@ -242,7 +242,7 @@ class ItemArray:
             padding = np.zeros((self.run - (stop - start), *self.shape[1:]), self.dtype)
             chunk = np.concatenate([chunk, padding])
         data = memoryview(chunk).cast("B")
-        write_file(self._object(number), [data, crc32c_bytes(data)])
+        write_file(self.object_path(number), [data, crc32c_bytes(data)])
 
     def drop_run(self, number: int) -> None:
         """Remove one run, if it is there.
@@ -253,7 +253,7 @@ class ItemArray:
             Which run.
         """
         self.run_range(number)
-        path = self._object(number)
+        path = self.object_path(number)
         with reporting("remove", path):
             path.unlink(missing_ok=True)
 
@@ -273,8 +273,30 @@ class ItemArray:
         return [
             number
             for number in range(self.runs)
-            if str(number) not in names or not self._object(number).is_file()
+            if str(number) not in names or not self.object_path(number).is_file()
         ]
+
+    def damaged_runs(self, start: int = 0, stop: int | None = None) -> list[int]:
+        """List the runs of a range of items that are missing or damaged.
+
+        Parameters
+        ----------
+        start, stop : int
+            Half-open range of items; to the end by default.
+
+        Returns
+        -------
+        list of int
+            Ascending; every byte of the others was read and is right.
+        """
+        stop = self.shape[0] if stop is None else stop
+        found: list[int] = []
+        for number in range(start // self.run, -(-stop // self.run)):
+            try:
+                self._read_run(number)
+            except (BlockMissingError, CorruptBlockError):
+                found.append(number)
+        return found
 
     def read(self, start: int = 0, stop: int | None = None) -> NDArray[Any]:
         """Read items, checking the checksums of their runs.
@@ -312,7 +334,7 @@ class ItemArray:
         return values
 
     def _read_run(self, number: int) -> NDArray[Any]:
-        path = self._object(number)
+        path = self.object_path(number)
         with reporting("read", path):
             try:
                 chunk = path.read_bytes()
@@ -334,5 +356,12 @@ class ItemArray:
             raise CorruptBlockError(f"{path} is damaged: {reason}", path=str(path), run=number)
         return np.frombuffer(chunk, self.dtype, int(np.prod(shape))).reshape(shape)
 
-    def _object(self, number: int) -> Path:
+    def object_path(self, number: int) -> Path:
+        """Return where a run lies, whether or not it exists.
+
+        Parameters
+        ----------
+        number : int
+            Which run.
+        """
         return self.path.joinpath("c", str(number), *["0"] * (len(self.shape) - 1))

@@ -125,6 +125,18 @@ class ShardFile:
             self._check(strip)
         return self._descriptor, self._offsets[strip] + inside * self._row_bytes
 
+    def check(self) -> None:
+        """Check every strip that was not checked before.
+
+        Raises
+        ------
+        ValueError
+            If a checksum does not match.
+        """
+        for strip, is_checked in enumerate(self._is_checked):
+            if not is_checked:
+                self._check(strip)
+
     def _check(self, strip: int) -> None:
         length = self._layout.strip_bytes
         self._layout.decode_strip(os.pread(self._descriptor, length, self._offsets[strip]), strip)

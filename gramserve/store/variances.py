@@ -191,6 +191,23 @@ class VarianceStore:
         """
         return self._open(key).missing_runs()
 
+    def damaged_segments(self, key: str, start: int = 0, stop: int | None = None) -> list[int]:
+        """List the segments of a range of items that are missing or damaged.
+
+        Parameters
+        ----------
+        key : str
+            From :meth:`key`.
+        start, stop : int
+            Half-open range of items; to the end by default.
+
+        Returns
+        -------
+        list of int
+            Ascending; every byte of the others was read.
+        """
+        return self._open(key).damaged_runs(start, stop)
+
     def read(self, key: str, start: int = 0, stop: int | None = None) -> NDArray[np.floating]:
         """Read the variances of a range of items.
 

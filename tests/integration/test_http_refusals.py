@@ -339,14 +339,6 @@ async def test_missing_blocks_are_refused_everywhere(service):
     assert (await service.rows(job["gram"], start=0, stop=1)).shape == (1, 20)
 
 
-async def test_a_damaged_block_is_an_error_of_the_server(service):
-    job = await service.compute(small_images(8))
-    path = service.state.layout.gram(job["gram"]) / "c" / "0" / "0"
-    path.write_bytes(bytes(len(path.read_bytes())))
-    answer = await service.http.get(f"/v1/grams/{job['gram']}/rows", params={"start": 0, "stop": 1})
-    problem(answer, 500, "corrupt_block")
-
-
 async def test_a_surprise_shows_no_trace(service, monkeypatch):
     def surprise(*_):
         raise ZeroDivisionError("secret of the server")

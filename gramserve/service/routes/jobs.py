@@ -1,5 +1,6 @@
 """Jobs: asked for, followed, paused, cancelled."""
 
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
@@ -41,6 +42,9 @@ async def report_of(state: ServiceState, job: JobRecord) -> JobReport:
     failed = []
     if job.blocks_failed:
         failed = await state.catalog.failed_blocks(job=job.id, limit=_MAX_FAILED)
+    if reason := state.dispatcher.waiting_reason(job.id):
+        # What the catalog says may be older: on a full disk it cannot write either.
+        job = replace(job, waiting_reason=reason)
     return job_report(job, pace=state.dispatcher.pace(job.id), failed=failed)
 
 

@@ -2,12 +2,13 @@
 
 import asyncio
 import time
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from gramserve.errors import BlockMissingError, QuotaError, RowRangeError
+from gramserve.errors import BlockMissingError, CorruptBlockError, QuotaError, RowRangeError
 from gramserve.rows import RowSelection, select
 from gramserve.service.bodies import JsonBody
 from gramserve.service.errors import documented
@@ -162,8 +163,15 @@ async def respond_with_rows(
     deadline = time.monotonic() + wait_s
     while True:
         try:
-            return await _read(selection, kind, headers or {})
+            return await _read(state, selection, kind, headers or {})
+        except CorruptBlockError as error:
+            refusal = await state.grams.drop_damaged(error)
+            if not isinstance(refusal, BlockMissingError):
+                raise
+            if time.monotonic() >= deadline:
+                raise refusal from error
         except BlockMissingError as error:
+            gram.is_complete = False  # it was, until somebody removed a block
             left_s = deadline - time.monotonic()
             if left_s <= 0 or state.closing.is_set():
                 raise await _with_advice(state, gram, error) from error
@@ -172,14 +180,29 @@ async def respond_with_rows(
             await state.dispatcher.wait_for_stored(min(left_s, _LOOK_S))
 
 
-async def _read(selection: RowSelection, kind: str, headers: dict[str, str]) -> Response:
+async def _read(
+    state: ServiceState, selection: RowSelection, kind: str, headers: dict[str, str]
+) -> Response:
     if selection.nbytes <= DIRECT_BYTES:
         return array_response(selection.read(), kind, headers)
     if selection.nbytes <= WHOLE_BYTES:
         return array_response(await asyncio.to_thread(selection.read), kind, headers)
     pieces = await asyncio.to_thread(selection.pieces)
-    contents = (content for _, content in pieces)
+    contents = _contents(state, pieces, asyncio.get_running_loop())
     return array_stream(contents, selection.shape, selection.dtype, kind, headers)
+
+
+def _contents(
+    state: ServiceState, pieces: Iterator[tuple[slice, bytes]], loop: asyncio.AbstractEventLoop
+) -> Iterator[bytes]:
+    """Go through the bytes of pieces; what is damaged in the middle cuts the answer off."""
+    try:
+        for _, content in pieces:
+            yield content
+    except CorruptBlockError as error:
+        # Of this answer, the status has gone out. The next one says what happened.
+        asyncio.run_coroutine_threadsafe(state.grams.drop_damaged(error), loop).result()
+        raise
 
 
 async def _with_advice(

@@ -132,7 +132,7 @@ async def test_sqlite_is_set_up_as_it_must_be(tmp_path: Path):
         }
     assert found == {
         "journal_mode": "wal",
-        "synchronous": 1,
+        "synchronous": 2,
         "foreign_keys": 1,
         "busy_timeout": 30000,
     }

@@ -238,6 +238,13 @@ def test_damage_is_found(store: DatasetStore, images: np.ndarray, array: str, da
     with pytest.raises(CorruptBlockError):
         read(digest)
     read(digest, 0, 3)
+    others = {path: path.stat().st_ino for path in (store.root / digest / array / "c").rglob("0")}
+    assert store.add(images).known
+    np.testing.assert_array_equal(store.read(digest), images)
+    read(digest)
+    kept = [path for path, inode in others.items() if path.stat().st_ino == inode]
+    assert len(kept) >= len(others) - 1
+    assert not list(store.root.glob("*.partial"))
 
 
 def test_a_description_that_cannot_be_read(store: DatasetStore, images: np.ndarray) -> None:

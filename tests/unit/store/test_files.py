@@ -168,3 +168,31 @@ def test_link_file(tmp_path: Path) -> None:
     assert (tmp_path / "a").samefile(tmp_path / "c")
     assert not link_file(tmp_path / "gone", tmp_path / "d")
     assert names(tmp_path) == ["a", "c"]
+
+
+def test_what_is_answered_for_is_on_disk_before_and_after_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[tuple[str, bool]] = []
+    real = os.fsync
+    target = tmp_path / "done"
+
+    def noting(descriptor: int) -> None:
+        place = str(Path(f"/proc/self/fd/{descriptor}").readlink())
+        synced.append((place, target.exists()))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noting)
+    with StagedDirectory(tmp_path) as staged:
+        write_file(staged.path / "a" / "b", [b"x"])
+        inside = str(staged.path)
+        assert staged.commit(target)
+    before = [place for place, is_named in synced if not is_named]
+    assert {inside, f"{inside}/a"} <= set(before)
+    assert synced[-1] == (str(tmp_path), True)
+    synced.clear()
+    target = tmp_path / "new"
+    with StagedFile(target, [b"x"]) as file:
+        assert file.commit_new()
+    assert [is_named for _, is_named in synced] == [False, True]
+    assert synced[-1] == (str(tmp_path), True)
