@@ -7,26 +7,53 @@ reads as NaN where it is missing.
 from gramserve.store.adoption import adopt_block
 from gramserve.store.dataset_header import DatasetRecord
 from gramserve.store.datasets import DatasetStore, StoredItems
+from gramserve.store.disk_use import DiskUse, measure, occupied_bytes
+from gramserve.store.files import remove_directory
 from gramserve.store.gram import GramStore
 from gramserve.store.groups import create_gram_group
+from gramserve.store.header import GramHeader
+from gramserve.store.item_axis import ItemAxis, read_axis
 from gramserve.store.layout import StateLayout
 from gramserve.store.npy import open_npy
 from gramserve.store.selection import resolve
+from gramserve.store.shared_blocks import (
+    BlockSource,
+    TakenBlock,
+    block_sources,
+    stored_mask,
+    wanted_mask,
+)
 from gramserve.store.transforms import TransformStore
 from gramserve.store.variances import VarianceStore
+from gramserve.store.verification import VerifiedBlock, verify_blocks, verify_or_drop
 from gramserve.store.whole_rows import WholeRows
 
 __all__ = [
+    "BlockSource",
     "DatasetRecord",
     "DatasetStore",
+    "DiskUse",
+    "GramHeader",
     "GramStore",
+    "ItemAxis",
     "StateLayout",
     "StoredItems",
+    "TakenBlock",
     "TransformStore",
     "VarianceStore",
+    "VerifiedBlock",
     "WholeRows",
     "adopt_block",
+    "block_sources",
     "create_gram_group",
+    "measure",
+    "occupied_bytes",
     "open_npy",
+    "read_axis",
+    "remove_directory",
     "resolve",
+    "stored_mask",
+    "verify_blocks",
+    "verify_or_drop",
+    "wanted_mask",
 ]

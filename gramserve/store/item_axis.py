@@ -1,0 +1,101 @@
+"""The items along one side of a Gram matrix, and where those of another one lie among them."""
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gramserve.store.datasets import DatasetStore
+
+_KEPT = 16
+
+Positions = NDArray[np.int64]
+"""Places of items on another axis; -1 for those that are not there."""
+
+
+@dataclass(frozen=True, eq=False)
+class ItemAxis:
+    """Items in their order, known by the digests of their bytes."""
+
+    keys: NDArray[np.bytes_]
+    """SHA-256 of every item, S32."""
+    item_shape: tuple[int, ...]
+    """Shape of one item."""
+    dtype: str
+    """NumPy name: equal bytes are equal numbers only in one dtype."""
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def is_comparable(self, other: "ItemAxis") -> bool:
+        """Whether equal keys mean equal items on both axes."""
+        return (self.item_shape, self.dtype) == (other.item_shape, other.dtype)
+
+    @cached_property
+    def _order(self) -> NDArray[np.intp]:
+        return np.argsort(self.keys, kind="stable")
+
+    def find(self, other: "ItemAxis", panel: int) -> Positions:
+        """Say where the items of another axis lie on this one.
+
+        Parameters
+        ----------
+        other : ItemAxis
+            Whose items are looked for.
+        panel : int
+            Items that are wanted together: where a run of so many lies here in the same order,
+            it is found as a run, also when some of its items are here twice.
+
+        Returns
+        -------
+        ndarray of int64, shape (len(other),)
+            The place of each item here, -1 where there is none.
+        """
+        if not self.is_comparable(other) or not len(self):
+            return np.full(len(other), -1, np.int64)
+        order = self._order
+        slots = np.searchsorted(self.keys, other.keys, sorter=order)
+        places = order[np.minimum(slots, len(self) - 1)].astype(np.int64)
+        places[self.keys[places] != other.keys] = -1
+        for start in range(0, len(other), panel):
+            self._prefer_run(other.keys[start : start + panel], places[start : start + panel])
+        return places
+
+    def _prefer_run(self, keys: NDArray[np.bytes_], places: Positions) -> None:
+        count = len(keys)
+        if (places < 0).any() or (np.diff(places) == 1).all():
+            return
+        for start in {int(places[0]), int(places[-1]) - count + 1}:
+            if start >= 0 and np.array_equal(self.keys[start : start + count], keys):
+                places[:] = np.arange(start, start + count)
+                return
+
+
+@lru_cache(maxsize=_KEPT)
+def read_axis(root: Path, digest: str) -> ItemAxis:
+    """Return the items of a data set; the last few are kept, data sets never change.
+
+    Parameters
+    ----------
+    root : Path
+        Directory of the data sets.
+    digest : str
+        Which one.
+
+    Returns
+    -------
+    ItemAxis
+        Their keys, without the items.
+
+    Raises
+    ------
+    StoreNotFoundError
+        If there is no such data set.
+    CorruptBlockError
+        If its keys are damaged.
+    """
+    datasets = DatasetStore(root)
+    record = datasets.info(digest)
+    return ItemAxis(datasets.item_keys(digest), tuple(record.shape[1:]), record.dtype)
