@@ -6,6 +6,7 @@ cache, and can be lost without losing a number.
 
 from gramserve.catalog.catalog import Catalog
 from gramserve.catalog.records import (
+    BlockGroup,
     BlockRecord,
     BlockTally,
     DatasetRecord,
@@ -13,6 +14,8 @@ from gramserve.catalog.records import (
     GramRecord,
     JobRecord,
     KeyRecord,
+    PinRecord,
+    ReuseTally,
 )
 from gramserve.catalog.scopes import SCOPES, allows
 from gramserve.catalog.transitions import ACTIVE_STATES, HELD_STATES, TRANSITIONS
@@ -22,6 +25,7 @@ __all__ = [
     "HELD_STATES",
     "SCOPES",
     "TRANSITIONS",
+    "BlockGroup",
     "BlockRecord",
     "BlockTally",
     "Catalog",
@@ -30,5 +34,7 @@ __all__ = [
     "GramRecord",
     "JobRecord",
     "KeyRecord",
+    "PinRecord",
+    "ReuseTally",
     "allows",
 ]

@@ -113,6 +113,7 @@ class JobRun:
                 loop.call_soon_threadsafe(self._take, progress)
 
             async with self._reporting(PaceMeter(plan.grid.entry_count), provenance):
+                await self._planner.adopt(planned, self._stop.is_set)
                 outcome = await run_in_daemon(
                     lambda: scheduler.run(work, observe, self._stop.is_set), f"job-{job.id}"
                 )

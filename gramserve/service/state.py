@@ -18,6 +18,8 @@ from gramserve.errors import ConflictError
 from gramserve.service.dispatcher import Dispatcher
 from gramserve.service.open_grams import OpenGrams
 from gramserve.service.preprocessor import Preprocessor
+from gramserve.service.store_index import record_stored_grams
+from gramserve.service.usage import Usage
 from gramserve.store import DatasetStore, StateLayout, TransformStore, VarianceStore
 
 _LOCK = "server.lock"
@@ -35,6 +37,7 @@ class ServiceState:
     executor: Executor
     dispatcher: Dispatcher
     grams: OpenGrams
+    usage: Usage
     preprocessor: Preprocessor
     datasets_lock: asyncio.Lock
     """Held while a data set is added or removed in store and catalog together."""
@@ -114,6 +117,7 @@ async def open_state(settings: Settings) -> AsyncIterator[ServiceState]:
         await asyncio.to_thread(_clear_leftovers, layout, datasets)
         catalog = await stack.enter_async_context(await Catalog.open(settings.catalog_place))
         await _record_stored_datasets(catalog, datasets)
+        await record_stored_grams(catalog, layout)
         executor = open_executor(
             settings.scheduler_address,
             workers=settings.workers,
@@ -126,6 +130,10 @@ async def open_state(settings: Settings) -> AsyncIterator[ServiceState]:
         transforms, lock = TransformStore(layout.transforms), asyncio.Lock()
         preprocessor = Preprocessor(catalog, datasets, transforms, lock, settings.max_upload_bytes)
         stack.push_async_callback(preprocessor.close)
+        grams = OpenGrams(catalog, layout, settings.row_cache_bytes)
+        dispatcher.planner.adopter.on_damaged = grams.forget
+        usage = Usage(catalog)
+        await stack.enter_async_context(usage.written_always())
         yield ServiceState(
             settings=settings,
             layout=layout,
@@ -134,7 +142,8 @@ async def open_state(settings: Settings) -> AsyncIterator[ServiceState]:
             transforms=transforms,
             executor=executor,
             dispatcher=dispatcher,
-            grams=OpenGrams(catalog, layout, settings.row_cache_bytes),
+            grams=grams,
+            usage=usage,
             preprocessor=preprocessor,
             datasets_lock=lock,
         )

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Header, Query, Response
 
 from gramserve.catalog import JobRecord
 from gramserve.errors import SpecError
+from gramserve.plan import Plan
 from gramserve.service.auth import Reader, Submitter
 from gramserve.service.bodies import JsonBody
 from gramserve.service.errors import documented
@@ -21,6 +22,9 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 _QUEUED = "it waits for the dispatcher"
 _MAX_FAILED = 1000
+
+_ADOPTED_BYTES = 2**28
+"""Blocks of other matrices are taken over while the asker waits, up to these many bytes."""
 
 
 async def report_of(state: ServiceState, job: JobRecord) -> JobReport:
@@ -42,6 +46,14 @@ async def report_of(state: ServiceState, job: JobRecord) -> JobReport:
     if job.blocks_failed:
         failed = await state.catalog.failed_blocks(job=job.id, limit=_MAX_FAILED)
     return job_report(job, pace=state.dispatcher.pace(job.id), failed=failed)
+
+
+def _is_soon_adopted(plan: Plan) -> bool:
+    """Whether all that is missing lies in other matrices, and little enough to wait for it."""
+    if not plan.blocks_adoptable or plan.blocks_to_compute:
+        return False
+    share = plan.blocks_adoptable / plan.grid.block_count
+    return plan.cost.result_bytes * share <= _ADOPTED_BYTES
 
 
 @router.post(
@@ -71,8 +83,10 @@ async def submit_job(
     planner = state.dispatcher.planner
     planned = await planner.plan_request(request, spec)
     await planner.record(planned)
+    if _is_soon_adopted(planned.plan) and await planner.adopt(planned):
+        planned = await planner.plan_request(request, spec)
     plan = planned.plan
-    is_done = plan.blocks_to_compute == 0
+    is_done = plan.blocks_stored == plan.grid.block_count
     job, _ = await state.catalog.create_job(
         spec=spec.canonical(),
         grams={str(name): gram for name, gram in planned.grams.items()},
@@ -84,7 +98,7 @@ async def submit_job(
         engine=plan.engine,
         state="succeeded" if is_done else "queued",
         blocks_total=plan.grid.block_count,
-        blocks_done=plan.blocks_cached,
+        blocks_done=plan.blocks_stored,
         blocks_reused=plan.blocks_cached,
         waiting_reason=None if is_done else _QUEUED,
         idempotency_key=idempotency_key,

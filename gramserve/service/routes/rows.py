@@ -162,7 +162,9 @@ async def respond_with_rows(
     deadline = time.monotonic() + wait_s
     while True:
         try:
-            return await _read(selection, kind, headers or {})
+            response = await _read(selection, kind, headers or {})
+            state.usage.note(gram.record.id, selection.shape[0])
+            return response
         except BlockMissingError as error:
             left_s = deadline - time.monotonic()
             if left_s <= 0 or state.closing.is_set():
