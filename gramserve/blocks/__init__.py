@@ -4,8 +4,10 @@ Dask is imported when a :class:`~gramserve.blocks.cluster.DaskExecutor` is made,
 :func:`open_executor`.
 """
 
+from gramserve.blocks.audit import AuditedBlock, audit_blocks, audit_tolerance
 from gramserve.blocks.evaluate import INTERACTIVE_PRIORITY, evaluate_rows
 from gramserve.blocks.executor import Completion, Executor, LoopExecutor, Session, Task
+from gramserve.blocks.inspection import Inspection, run_inspection
 from gramserve.blocks.ledger import Failure, Ledger, Policy
 from gramserve.blocks.open import open_executor
 from gramserve.blocks.scheduler import Progress, RunOutcome, Scheduler
@@ -14,11 +16,13 @@ from gramserve.blocks.work import GramWork, open_work, place_items
 
 __all__ = [
     "INTERACTIVE_PRIORITY",
+    "AuditedBlock",
     "BlockResult",
     "Completion",
     "Executor",
     "Failure",
     "GramWork",
+    "Inspection",
     "ItemsPlace",
     "Ledger",
     "LoopExecutor",
@@ -29,8 +33,11 @@ __all__ = [
     "Scheduler",
     "Session",
     "Task",
+    "audit_blocks",
+    "audit_tolerance",
     "evaluate_rows",
     "open_executor",
     "open_work",
     "place_items",
+    "run_inspection",
 ]

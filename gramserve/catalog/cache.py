@@ -129,7 +129,9 @@ class Cache(Facet):
         statement = (
             update(_grams)
             .where(_grams.c.id == bindparam("of"))
-            .values(rows_served=_grams.c.rows_served + bindparam("count"), last_used=at or utc_now())
+            .values(
+                rows_served=_grams.c.rows_served + bindparam("count"), last_used=at or utc_now()
+            )
         )
         values = [{"of": gram, "count": count} for gram, count in sorted(rows.items())]
         async with self._database.write() as connection:
@@ -302,7 +304,7 @@ class Cache(Facet):
                 raise ConflictError(f"Gram matrix {gram} is pinned; unpin it first", gram=gram)
             if jobs := await _live_jobs(connection, gram):
                 raise ConflictError(
-                    f"Gram matrix {gram} is needed by the unfinished job {jobs[0]}; cancel it first",
+                    f"Gram matrix {gram} is needed by the unfinished job {jobs[0]}; cancel that",
                     gram=gram,
                     jobs=jobs,
                 )

@@ -209,7 +209,9 @@ class Planner:
         StorageFullError
             If there is no space.
         """
-        return sum([await self.adopter.adopt(gram, should_stop) for gram in planned.wanted.values()])
+        return sum(
+            [await self.adopter.adopt(gram, should_stop) for gram in planned.wanted.values()]
+        )
 
     async def record(self, planned: PlannedJob) -> None:
         """Make the Gram matrices of a plan known, in store and catalog.

@@ -15,12 +15,21 @@ from gramserve.blocks import Executor, open_executor
 from gramserve.catalog import Catalog
 from gramserve.config import Settings
 from gramserve.errors import ConflictError
+from gramserve.service.auditor import Auditor
 from gramserve.service.dispatcher import Dispatcher
+from gramserve.service.evictor import Evictor
 from gramserve.service.open_grams import OpenGrams
 from gramserve.service.preprocessor import Preprocessor
 from gramserve.service.store_index import record_stored_grams
 from gramserve.service.usage import Usage
-from gramserve.store import DatasetStore, StateLayout, TransformStore, VarianceStore
+from gramserve.service.verifier import Verifier
+from gramserve.store import (
+    DatasetStore,
+    StateLayout,
+    TransformStore,
+    VarianceStore,
+    sweep_evicted,
+)
 
 _LOCK = "server.lock"
 
@@ -38,6 +47,9 @@ class ServiceState:
     dispatcher: Dispatcher
     grams: OpenGrams
     usage: Usage
+    evictor: Evictor
+    verifier: Verifier
+    auditor: Auditor
     preprocessor: Preprocessor
     datasets_lock: asyncio.Lock
     """Held while a data set is added or removed in store and catalog together."""
@@ -73,6 +85,7 @@ def _clear_leftovers(layout: StateLayout, datasets: DatasetStore) -> None:
     datasets.sweep()
     TransformStore(layout.transforms).sweep()
     VarianceStore(layout.variances).sweep()
+    sweep_evicted(layout.grams)
 
 
 async def _record_stored_datasets(catalog: Catalog, datasets: DatasetStore) -> None:
@@ -134,6 +147,10 @@ async def open_state(settings: Settings) -> AsyncIterator[ServiceState]:
         dispatcher.planner.adopter.on_damaged = grams.forget
         usage = Usage(catalog)
         await stack.enter_async_context(usage.written_always())
+        verifier = Verifier(catalog, layout, grams)
+        stack.push_async_callback(verifier.chore.stop)
+        auditor = Auditor(settings, layout, catalog, executor)
+        stack.push_async_callback(auditor.close)
         yield ServiceState(
             settings=settings,
             layout=layout,
@@ -144,6 +161,9 @@ async def open_state(settings: Settings) -> AsyncIterator[ServiceState]:
             dispatcher=dispatcher,
             grams=grams,
             usage=usage,
+            evictor=Evictor(catalog, layout, grams, usage),
+            verifier=verifier,
+            auditor=auditor,
             preprocessor=preprocessor,
             datasets_lock=lock,
         )

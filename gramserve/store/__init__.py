@@ -7,8 +7,8 @@ reads as NaN where it is missing.
 from gramserve.store.adoption import adopt_block
 from gramserve.store.dataset_header import DatasetRecord
 from gramserve.store.datasets import DatasetStore, StoredItems
-from gramserve.store.disk_use import DiskUse, measure, occupied_bytes
-from gramserve.store.files import remove_directory
+from gramserve.store.disk_use import DiskUse, SharedUse, measure, occupied_bytes
+from gramserve.store.eviction import EvictedGram, sweep_evicted
 from gramserve.store.gram import GramStore
 from gramserve.store.groups import create_gram_group
 from gramserve.store.header import GramHeader
@@ -33,9 +33,11 @@ __all__ = [
     "DatasetRecord",
     "DatasetStore",
     "DiskUse",
+    "EvictedGram",
     "GramHeader",
     "GramStore",
     "ItemAxis",
+    "SharedUse",
     "StateLayout",
     "StoredItems",
     "TakenBlock",
@@ -50,9 +52,9 @@ __all__ = [
     "occupied_bytes",
     "open_npy",
     "read_axis",
-    "remove_directory",
     "resolve",
     "stored_mask",
+    "sweep_evicted",
     "verify_blocks",
     "verify_or_drop",
     "wanted_mask",

@@ -69,10 +69,63 @@ def occupied_bytes(uses: Iterable[DiskUse]) -> int:
     int
         Bytes; a file that several of them name is counted once.
     """
-    found = list(uses)
-    total = sum(use.sole_bytes for use in found)
-    parts = [use.shared for use in found if len(use.shared)]
-    if not parts:
-        return total
-    distinct = np.unique(np.concatenate(parts), axis=0)
-    return total + int(distinct[:, 2].sum())
+    return SharedUse(uses).bytes
+
+
+class SharedUse:
+    """Several directories that share files, some of which may be removed.
+
+    Parameters
+    ----------
+    uses : iterable of DiskUse
+        From :func:`measure`.
+    """
+
+    def __init__(self, uses: Iterable[DiskUse]) -> None:
+        self._uses = list(uses)
+        lengths = [len(use.shared) for use in self._uses]
+        self._ends = np.cumsum(lengths, dtype=np.int64)
+        rows = np.concatenate([np.empty((0, 3), np.uint64), *(use.shared for use in self._uses)])
+        files, self._file = np.unique(rows, axis=0, return_inverse=True)
+        self._sizes = files[:, 2].astype(np.int64)
+        self._names = np.bincount(self._file, minlength=len(files))
+        self.bytes = sum(use.sole_bytes for use in self._uses) + int(self._sizes.sum())
+
+    def freed_by(self, number: int) -> int:
+        """Return what removing one directory would free.
+
+        Parameters
+        ----------
+        number : int
+            Its place among the directories.
+
+        Returns
+        -------
+        int
+            Bytes of files that no directory that is left names too.
+        """
+        files = self._files_of(number)
+        lone = files[self._names[files] == 1]
+        return self._uses[number].sole_bytes + int(self._sizes[lone].sum())
+
+    def remove(self, number: int) -> int:
+        """Count one directory as removed.
+
+        Parameters
+        ----------
+        number : int
+            Its place among the directories; each is removed once.
+
+        Returns
+        -------
+        int
+            Bytes that this frees.
+        """
+        freed = self.freed_by(number)
+        self._names[self._files_of(number)] -= 1
+        self.bytes -= freed
+        return freed
+
+    def _files_of(self, number: int) -> NDArray[np.intp]:
+        end = int(self._ends[number])
+        return self._file[end - len(self._uses[number].shared) : end]

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Response
@@ -162,9 +163,7 @@ async def respond_with_rows(
     deadline = time.monotonic() + wait_s
     while True:
         try:
-            response = await _read(selection, kind, headers or {})
-            state.usage.note(gram.record.id, selection.shape[0])
-            return response
+            return await _read(state, gram, selection, kind, headers or {})
         except BlockMissingError as error:
             left_s = deadline - time.monotonic()
             if left_s <= 0 or state.closing.is_set():
@@ -172,14 +171,29 @@ async def respond_with_rows(
             await state.dispatcher.wait_for_stored(min(left_s, _LOOK_S))
 
 
-async def _read(selection: RowSelection, kind: str, headers: dict[str, str]) -> Response:
-    if selection.nbytes <= DIRECT_BYTES:
-        return array_response(selection.read(), kind, headers)
+async def _read(
+    state: ServiceState,
+    gram: OpenGram,
+    selection: RowSelection,
+    kind: str,
+    headers: dict[str, str],
+) -> Response:
     if selection.nbytes <= WHOLE_BYTES:
-        return array_response(await asyncio.to_thread(selection.read), kind, headers)
+        if selection.nbytes <= DIRECT_BYTES:
+            values = selection.read()
+        else:
+            values = await asyncio.to_thread(selection.read)
+        state.usage.note(gram.record.id, len(values))
+        return array_response(values, kind, headers)
     pieces = await asyncio.to_thread(selection.pieces)
-    contents = (content for _, content in pieces)
-    return array_stream(contents, selection.shape, selection.dtype, kind, headers)
+
+    def noted() -> Iterator[bytes]:
+        for run, content in pieces:
+            # A matrix that is being sent, however slowly, is one that is being read.
+            state.usage.note(gram.record.id, run.stop - run.start)
+            yield content
+
+    return array_stream(noted(), selection.shape, selection.dtype, kind, headers)
 
 
 async def _with_advice(
