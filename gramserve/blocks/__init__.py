@@ -4,6 +4,7 @@ Dask is imported when a :class:`~gramserve.blocks.cluster.DaskExecutor` is made,
 :func:`open_executor`.
 """
 
+from gramserve.blocks.adoption import adopt_stored, count_adoptable
 from gramserve.blocks.audit import AuditedBlock, audit_blocks, audit_tolerance
 from gramserve.blocks.evaluate import INTERACTIVE_PRIORITY, evaluate_rows
 from gramserve.blocks.executor import Completion, Executor, LoopExecutor, Session, Task
@@ -33,8 +34,10 @@ __all__ = [
     "Scheduler",
     "Session",
     "Task",
+    "adopt_stored",
     "audit_blocks",
     "audit_tolerance",
+    "count_adoptable",
     "evaluate_rows",
     "open_executor",
     "open_work",

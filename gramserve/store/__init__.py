@@ -12,7 +12,7 @@ from gramserve.store.eviction import EvictedGram, sweep_evicted
 from gramserve.store.gram import GramStore
 from gramserve.store.groups import create_gram_group
 from gramserve.store.header import GramHeader
-from gramserve.store.item_axis import ItemAxis, read_axis
+from gramserve.store.item_axis import ItemAxis, axis_of, read_axis
 from gramserve.store.layout import StateLayout
 from gramserve.store.npy import open_npy
 from gramserve.store.selection import resolve
@@ -46,6 +46,7 @@ __all__ = [
     "VerifiedBlock",
     "WholeRows",
     "adopt_block",
+    "axis_of",
     "block_sources",
     "create_gram_group",
     "measure",

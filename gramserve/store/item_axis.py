@@ -3,13 +3,16 @@
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gramserve.store.datasets import DatasetStore
+from gramserve.store.items import DIGEST_BYTES, item_digests, stored_dtype
 
 _KEPT = 16
+_RUN_BYTES = 4 * 2**20
 
 Positions = NDArray[np.int64]
 """Places of items on another axis; -1 for those that are not there."""
@@ -71,6 +74,29 @@ class ItemAxis:
             if start >= 0 and np.array_equal(self.keys[start : start + count], keys):
                 places[:] = np.arange(start, start + count)
                 return
+
+
+def axis_of(items: NDArray[Any]) -> ItemAxis:
+    """Return items that are not stored as an axis.
+
+    Parameters
+    ----------
+    items : ndarray, shape (n, ...)
+        Of any real dtype; read a few at a time, so that a memory map may be larger than memory.
+
+    Returns
+    -------
+    ItemAxis
+        The one that a data set of these items has.
+    """
+    dtype = stored_dtype(items.dtype)
+    step = max(1, _RUN_BYTES // max(1, items[:1].nbytes))
+    parts = [
+        item_digests(np.ascontiguousarray(items[start : start + step], dtype))
+        for start in range(0, len(items), step)
+    ]
+    keys = np.concatenate(parts).view(f"S{DIGEST_BYTES}").reshape(-1)
+    return ItemAxis(keys, tuple(items.shape[1:]), dtype.name)
 
 
 @lru_cache(maxsize=_KEPT)
