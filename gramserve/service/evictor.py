@@ -33,6 +33,8 @@ class Evictor:
         self._grams = grams
         self._usage = usage
         self._turn = asyncio.Lock()
+        self.taken = 0
+        """Matrices that lost their name here so far: what was listed before may have gone."""
 
     async def census(self) -> Census:
         """Return what is stored, with the latest use written down."""
@@ -101,8 +103,15 @@ class Evictor:
     async def _evict(self, gram: GramRecord) -> str | None:
         """Evict one matrix; return why it could not be."""
         files = EvictedGram(self._layout.gram(gram.id))
+
+        def take() -> None:
+            if self._usage.is_held(gram.id):
+                raise ConflictError("somebody is asking for it", gram=gram.id)
+            files.take()
+            self.taken += 1
+
         try:
-            await self._catalog.evict_gram(gram.id, last_used=gram.last_used, remove=files.take)
+            await self._catalog.evict_gram(gram.id, last_used=gram.last_used, remove=take)
         except (ConflictError, StoreNotFoundError) as error:
             await asyncio.to_thread(files.restore)
             return str(error)

@@ -1,8 +1,9 @@
-"""Which matrices are read: counted in memory for every answer, written down now and then."""
+"""Which matrices are read or asked for: in memory for every answer, written down now and then."""
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Collection, Iterator
 
 import structlog
 
@@ -27,6 +28,26 @@ class Usage:
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
         self._rows: dict[str, int] = {}
+        self._held: Counter[str] = Counter()
+
+    @contextlib.contextmanager
+    def holding(self, grams: Collection[str]) -> Iterator[None]:
+        """Keep matrices from being evicted here, from before they are recorded to their job.
+
+        Parameters
+        ----------
+        grams : collection of str
+            Ids, recorded or not.
+        """
+        self._held.update(grams)
+        try:
+            yield
+        finally:
+            self._held.subtract(grams)
+
+    def is_held(self, gram: str) -> bool:
+        """Whether somebody is :meth:`holding` a matrix now."""
+        return self._held[gram] > 0
 
     def note(self, gram: str, rows: int) -> None:
         """Count rows that were served; costs no question to the database.

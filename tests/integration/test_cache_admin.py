@@ -6,9 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
-from service_app import KERNEL, problem, running_service, small_images
+from service_app import KERNEL, array_of, problem, running_service, small_images
 
 import gramserve as gs
+from gramserve.service import census
 from gramserve.store import GramStore
 
 IMAGES = small_images(40)
@@ -310,3 +311,39 @@ async def test_a_matrix_with_no_stored_block_cannot_be_audited_or_judged(tmp_pat
         body = await get(service, f"/v1/grams/{gram}/report")
         assert (body["complete"], body["findings"]) == (False, None)
         assert body["request"]["kernel"] == gs.parse_kernel(KERNEL).canonical()
+
+
+async def test_evictions_among_jobs_and_readers_cost_no_job_and_no_number(tmp_path, monkeypatch):
+    monkeypatch.setattr(census, "BUSY_S", 0.0)
+    truth = gs.compute_gram(IMAGES, kernel=KERNEL)
+    async with running_service(tmp_path) as service:
+        digests = {count: await service.upload(IMAGES[:count]) for count in (16, 24, 40)}
+        evicted = 0
+        is_over = asyncio.Event()
+
+        async def evict():
+            nonlocal evicted
+            while not is_over.is_set():
+                report = await post(service, "/v1/cache:gc", max_bytes=0, execute=True)
+                evicted += len(report["evicted"])
+                await asyncio.sleep(0.02)
+
+        async def ask(count, size):
+            body = {"dataset": digests[count], "kernel": KERNEL, "block_size": size}
+            answer = await service.http.post("/v1/jobs", json=body)
+            assert answer.status_code in {200, 202}, answer.text
+            job = await service.until(answer.json(), "succeeded", "failed")
+            assert job["state"] == "succeeded", job
+            rows = await service.http.get(f"/v1/grams/{job['gram']}/rows")
+            if rows.status_code == 200:
+                np.testing.assert_allclose(array_of(rows), truth[:count, :count], rtol=2e-5)
+            else:
+                assert rows.status_code in {404, 409}, rows.text
+
+        evicting = asyncio.create_task(evict())
+        for _ in range(2):
+            await asyncio.gather(*(ask(count, size) for count in digests for size in (7, 8)))
+        is_over.set()
+        await evicting
+        assert evicted > 4
+    assert not list((tmp_path / "state" / "grams").glob("*.partial"))

@@ -10,6 +10,7 @@ from gramserve.plan import Plan
 from gramserve.service.auth import Reader, Submitter
 from gramserve.service.bodies import JsonBody
 from gramserve.service.errors import documented
+from gramserve.service.planner import PlannedJob
 from gramserve.service.reports import job_report
 from gramserve.service.routes.datasets import Limit, Offset
 from gramserve.service.routes.kernels import body_schema, parsed_job
@@ -81,14 +82,33 @@ async def submit_job(
     """Plan a job and queue it, or answer at once when every block is stored already."""
     request, spec = await parsed_job(body)
     planner = state.dispatcher.planner
+    taken = state.evictor.taken
     planned = await planner.plan_request(request, spec)
-    await planner.record(planned)
-    if _is_soon_adopted(planned.plan) and await planner.adopt(planned):
-        planned = await planner.plan_request(request, spec)
+    with state.usage.holding(planned.grams.values()):
+        await planner.record(planned)
+        if state.evictor.taken != taken:  # what the plan counted may have been evicted
+            planned = await planner.plan_request(request, spec)
+        if _is_soon_adopted(planned.plan) and await planner.adopt(planned):
+            planned = await planner.plan_request(request, spec)
+        job = await _create_job(state, planned, request, key_id=key.id, repeats=idempotency_key)
+    state.dispatcher.wake()
+    response.status_code = 200 if job.state == "succeeded" else 202
+    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    return await report_of(state, job)
+
+
+async def _create_job(
+    state: ServiceState,
+    planned: PlannedJob,
+    request: JobRequest,
+    *,
+    key_id: str,
+    repeats: str | None,
+) -> JobRecord:
     plan = planned.plan
     is_done = plan.blocks_stored == plan.grid.block_count
     job, _ = await state.catalog.create_job(
-        spec=spec.canonical(),
+        spec=plan.spec.canonical(),
         grams={str(name): gram for name, gram in planned.grams.items()},
         dataset=request.dataset,
         other=request.other,
@@ -101,13 +121,10 @@ async def submit_job(
         blocks_done=plan.blocks_stored,
         blocks_reused=plan.blocks_cached,
         waiting_reason=None if is_done else _QUEUED,
-        idempotency_key=idempotency_key,
-        key_id=key.id,
+        idempotency_key=repeats,
+        key_id=key_id,
     )
-    state.dispatcher.wake()
-    response.status_code = 200 if job.state == "succeeded" else 202
-    response.headers["Location"] = f"/v1/jobs/{job.id}"
-    return await report_of(state, job)
+    return job
 
 
 @router.get("", operation_id="list_jobs", summary="List jobs", responses=documented())
