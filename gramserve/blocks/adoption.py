@@ -15,6 +15,7 @@ from gramserve.store import (
     ItemAxis,
     StateLayout,
     block_sources,
+    masked_blocks,
     read_axis,
     stored_mask,
     wanted_mask,
@@ -122,11 +123,11 @@ def adopt_stored(work: GramWork, cache: StateLayout) -> int:
         missing = wanted_mask(target.header) & ~stored_mask(target)
         kernel = work.recipe.spec.for_output(name)
         for source in sources_in(cache, target.header, sides, kernel, work.recipe.precision):
-            for i, j in np.argwhere(source.available() & missing).tolist():
+            for block in masked_blocks(source.available() & missing):
                 try:
-                    source.take(target, (i, j))
+                    source.take(target, block)
                 except (BlockMissingError, CorruptBlockError):
                     continue
-                missing[i, j] = False
+                missing[block] = False
                 taken += 1
     return taken

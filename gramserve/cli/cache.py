@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gramserve.cli.exits import INCOMPLETE
+from gramserve.cli.exits import INCOMPLETE, STORAGE
 from gramserve.cli.options import JsonFlag, KeyOption, UrlOption, connected
 from gramserve.cli.terminal import Terminal, table
-from gramserve.errors import CorruptBlockError, SpecError, StoreNotFoundError
+from gramserve.errors import SpecError, StoreNotFoundError
 
 if TYPE_CHECKING:
     from gramserve.client import Client
@@ -171,15 +171,9 @@ def verify(
         first = report.damaged[0]
         msg = f"{report.blocks_damaged} blocks are damaged, the first in {first.gram}"
         terminal.say(f"{msg}: {first.error}")
-        raise typer.Exit(_damage_code())
+        raise typer.Exit(STORAGE)
     if report.state != "done":
         raise typer.Exit(INCOMPLETE)
-
-
-def _damage_code() -> int:
-    from gramserve.cli.exits import exit_code
-
-    return exit_code(CorruptBlockError(""))
 
 
 def _follow(client: "Client", terminal: Terminal) -> "VerificationReport":
@@ -218,7 +212,7 @@ def _verify_directory(data_dir: Path, gram_id: str | None, drop: bool, terminal:
     text = f"{len(grams)} matrices, {checked} blocks checked, {len(damaged)} damaged"
     terminal.data(answer, "\n".join([text, *(str(one["error"]) for one in damaged)]))
     if damaged:
-        raise typer.Exit(_damage_code())
+        raise typer.Exit(STORAGE)
 
 
 @app.command()

@@ -9,13 +9,19 @@ what is stored.
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import batched
 from typing import Any
 
 import numpy as np
 import structlog
 
 from gramserve.catalog import BlockRecord, Catalog, GramRecord
-from gramserve.errors import BlockMissingError, CorruptBlockError, GramserveError
+from gramserve.errors import (
+    BlockMissingError,
+    CorruptBlockError,
+    GramserveError,
+    StorageFullError,
+)
 from gramserve.plan import BlockIndex, Grid
 from gramserve.spec import (
     KERNEL_CODE_VERSION,
@@ -30,15 +36,16 @@ from gramserve.store import (
     GramHeader,
     GramStore,
     ItemAxis,
+    Mask,
     StateLayout,
     TakenBlock,
     block_sources,
+    masked_blocks,
     read_axis,
     stored_mask,
     verify_or_drop,
     wanted_mask,
 )
-from gramserve.store.shared_blocks import Mask
 
 _BATCH = 64
 """Blocks that are taken over between two looks at whether to go on."""
@@ -187,11 +194,9 @@ class Adopter:
             if not missing.any():
                 break
             here = await asyncio.to_thread(source.blocks.available)
-            places = np.argwhere(here & missing)
-            for start in range(0, len(places), _BATCH):
+            for batch in batched(masked_blocks(here & missing), _BATCH):
                 if should_stop():
                     return taken
-                batch = [(int(i), int(j)) for i, j in places[start : start + _BATCH]]
                 done = await asyncio.to_thread(self._take, target, source, batch)
                 await self._record(wanted, source.gram.id, done, names)
                 taken += len(done.taken)
@@ -230,6 +235,8 @@ class Adopter:
         for block in batch:
             try:
                 done.taken.append(source.blocks.take(target, block))
+            except StorageFullError:
+                raise
             except BlockMissingError:
                 continue
             except CorruptBlockError as error:
@@ -240,6 +247,9 @@ class Adopter:
                     found = verify_or_drop(source.blocks.source, bad, drop=True)
                     if found is not None and found.dropped:
                         done.damaged.append(bad)
+            except GramserveError as error:
+                # It is computed instead, and if the fault is of the target, computing names it.
+                _log.warning("block not taken over", gram=source.gram.id, error=str(error))
         return done
 
     async def _record(

@@ -22,7 +22,7 @@ from gramserve.service.background import run_in_daemon
 from gramserve.service.chore import Chore
 from gramserve.spec import KernelSpec, Precision, parse_kernel
 from gramserve.spec.cache_reports import AuditReport
-from gramserve.store import GramStore, StateLayout
+from gramserve.store import GramStore, StateLayout, masked_blocks, stored_canonical
 
 _LISTED = 100
 
@@ -78,7 +78,7 @@ class Auditor:
             if other != gram.id:  # its report is in the catalog
                 del self._chores[other]
         store = await asyncio.to_thread(GramStore.open, self._layout.gram(gram.id))
-        blocks = sorted(await asyncio.to_thread(store.stored_blocks))[::every]
+        blocks = list(masked_blocks(await asyncio.to_thread(stored_canonical, store), every))
         if not blocks:
             raise BlockMissingError("no block of this matrix is stored yet; wait for its job")
         spec = parse_kernel(gram.spec)

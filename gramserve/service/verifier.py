@@ -12,7 +12,14 @@ from gramserve.errors import StoreNotFoundError
 from gramserve.service.chore import Chore
 from gramserve.service.open_grams import OpenGrams
 from gramserve.spec.cache_reports import DamagedBlock, VerificationReport
-from gramserve.store import GramStore, StateLayout, VerifiedBlock, verify_or_drop
+from gramserve.store import (
+    GramStore,
+    StateLayout,
+    VerifiedBlock,
+    masked_blocks,
+    stored_canonical,
+    verify_or_drop,
+)
 
 _BATCH = 16
 _LISTED = 1000
@@ -96,7 +103,7 @@ class Verifier:
             store = await asyncio.to_thread(GramStore.open, self._layout.gram(gram.id))
         except StoreNotFoundError:
             return True  # nothing of it is stored, or it was evicted a moment ago
-        stored = sorted(await asyncio.to_thread(store.stored_blocks))
+        stored = masked_blocks(await asyncio.to_thread(stored_canonical, store))
         is_sound = True
         for places in batched(stored, _BATCH):
             if self.chore.should_stop():

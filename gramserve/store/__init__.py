@@ -5,6 +5,13 @@ reads as NaN where it is missing.
 """
 
 from gramserve.store.adoption import adopt_block
+from gramserve.store.block_masks import (
+    Mask,
+    masked_blocks,
+    stored_canonical,
+    stored_mask,
+    wanted_mask,
+)
 from gramserve.store.dataset_header import DatasetRecord
 from gramserve.store.datasets import DatasetStore, StoredItems
 from gramserve.store.disk_use import DiskUse, SharedUse, measure, occupied_bytes
@@ -16,13 +23,7 @@ from gramserve.store.item_axis import ItemAxis, axis_of, read_axis
 from gramserve.store.layout import StateLayout
 from gramserve.store.npy import open_npy
 from gramserve.store.selection import resolve
-from gramserve.store.shared_blocks import (
-    BlockSource,
-    TakenBlock,
-    block_sources,
-    stored_mask,
-    wanted_mask,
-)
+from gramserve.store.shared_blocks import BlockSource, TakenBlock, block_sources
 from gramserve.store.transforms import TransformStore
 from gramserve.store.variances import VarianceStore
 from gramserve.store.verification import VerifiedBlock, verify_blocks, verify_or_drop
@@ -37,6 +38,7 @@ __all__ = [
     "GramHeader",
     "GramStore",
     "ItemAxis",
+    "Mask",
     "SharedUse",
     "StateLayout",
     "StoredItems",
@@ -49,11 +51,13 @@ __all__ = [
     "axis_of",
     "block_sources",
     "create_gram_group",
+    "masked_blocks",
     "measure",
     "occupied_bytes",
     "open_npy",
     "read_axis",
     "resolve",
+    "stored_canonical",
     "stored_mask",
     "sweep_evicted",
     "verify_blocks",

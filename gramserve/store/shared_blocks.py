@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from gramserve.store.adoption import adopt_block
+from gramserve.store.block_masks import Mask, stored_mask
 from gramserve.store.block_objects import Block
 from gramserve.store.gram import GramStore
 from gramserve.store.header import GramHeader
@@ -20,51 +21,6 @@ from gramserve.store.item_axis import ItemAxis, Positions
 from gramserve.store.shard_files import ShardFiles
 
 _FILES = 64
-
-Mask = NDArray[np.bool_]
-"""One flag for every block, shape (row panels, column panels)."""
-
-
-def stored_mask(gram: GramStore) -> Mask:
-    """Say which blocks of a matrix are stored.
-
-    Parameters
-    ----------
-    gram : GramStore
-        The matrix; it need not exist.
-
-    Returns
-    -------
-    ndarray of bool, shape (row panels, column panels)
-        True where every object of a block exists; of a symmetric matrix in both triangles.
-        One byte a block. Checksums are not looked at.
-    """
-    mask = np.zeros(gram.header.panels, np.bool_)
-    down, across = mask.shape
-    folder = gram.path / "c"
-    panels = folder.iterdir() if folder.is_dir() else ()
-    for panel in panels:
-        if panel.name.isdecimal() and int(panel.name) < down:
-            names = (int(entry.name) for entry in panel.iterdir() if entry.name.isdecimal())
-            mask[int(panel.name), [name for name in names if name < across]] = True
-    return mask & mask.T if gram.symmetric else mask
-
-
-def wanted_mask(header: GramHeader) -> Mask:
-    """Say which blocks of a matrix are computed.
-
-    Parameters
-    ----------
-    header : GramHeader
-        Of the matrix.
-
-    Returns
-    -------
-    ndarray of bool, shape (row panels, column panels)
-        All, or the upper triangle with the diagonal of a symmetric matrix.
-    """
-    mask = np.ones(header.panels, np.bool_)
-    return np.triu(mask) if header.symmetric else mask
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from gramserve.errors import BlockMissingError, CorruptBlockError
+from gramserve.store.block_masks import masked_blocks, stored_canonical
 from gramserve.store.block_objects import Block, BlockObjects
 
 
@@ -39,7 +40,7 @@ def verify_blocks(
     VerifiedBlock
         Blocks that are removed meanwhile are left out.
     """
-    for block in sorted(gram.stored_blocks()):
+    for block in masked_blocks(stored_canonical(gram)):
         if should_stop():
             return
         found = verify_or_drop(gram, block, drop=drop)
