@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 
 from gramserve.spec import (
+    KERNEL_CODE_VERSION,
     KernelSpec,
     block_address,
     canonical_json,
+    described_kernel_address,
     digest_of,
     gram_address,
+    kernel_address,
     layers,
     parse_kernel,
 )
@@ -149,3 +152,21 @@ def test_addresses_depend_on_everything_that_decides_the_numbers():
         block_address(other, "float32", a, b),
     ]
     assert len(set(blocks)) == len(blocks)
+
+
+def test_the_function_of_a_matrix_is_named_alike_by_request_and_by_description():
+    spec = parse_kernel(EXAMPLE)
+    described = {
+        "kernel": spec.canonical(),
+        "precision": "float32",
+        "kernel_code_version": KERNEL_CODE_VERSION,
+    }
+    address = kernel_address(spec, "float32")
+    assert described_kernel_address(described) == address
+    other = parse_kernel({**EXAMPLE, "kernel": "nngp"})
+    others = [
+        kernel_address(spec, "mixed"),
+        kernel_address(other, "float32"),
+        described_kernel_address({**described, "kernel_code_version": KERNEL_CODE_VERSION - 1}),
+    ]
+    assert len({address, *others}) == 4

@@ -9,6 +9,7 @@ from gramserve.errors import BlockMissingError, CorruptBlockError
 from gramserve.store import (
     DatasetStore,
     GramStore,
+    axis_of,
     block_sources,
     read_axis,
     stored_mask,
@@ -155,3 +156,12 @@ def test_repeated_items_do_not_hide_a_run(shelf):
     (found,) = block_sources(target.header, mine, source, theirs)
     assert len(take_all(target, [found])) == target.block_count  # the third panel is the first
     assert target.object_path(1, 1).samefile(source.object_path(1, 1))
+
+
+@pytest.mark.parametrize("dtype", ["f4", ">f8", "u1", "?"])
+def test_items_that_are_not_stored_have_the_axis_of_their_data_set(shelf, dtype):
+    items = (ITEMS * 50).astype(dtype)
+    stored, free = shelf.axis(items), axis_of(items)
+    assert (stored.keys == free.keys).all()
+    assert stored.is_comparable(free)
+    assert (stored.find(free, 8) == np.arange(len(items))).all() or dtype == "?"
