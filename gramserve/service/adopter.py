@@ -105,6 +105,8 @@ class _Batch:
     taken: list[TakenBlock]
     damaged: list[BlockIndex]
     """Blocks of the source that were found damaged, and dropped."""
+    full: StorageFullError | None = None
+    """What ended it early."""
 
 
 class Adopter:
@@ -181,7 +183,7 @@ class Adopter:
 
         Notes
         -----
-        Memory is bounded by two bytes a block. A block of a source that turns out damaged is
+        It takes some ten bytes of memory for a block. A block of a source that turns out damaged is
         dropped there, so that its next asker computes it again; here it is computed.
         """
         kin = await self._catalog.kin(wanted.address)
@@ -189,6 +191,8 @@ class Adopter:
             return 0
         target = await asyncio.to_thread(GramStore.open, self._layout.gram(wanted.id))
         missing = wanted_mask(target.header) & ~await asyncio.to_thread(stored_mask, target)
+        if not missing.any():
+            return 0
         taken, names = 0, _RangeNames(self._layout)
         for source in await asyncio.to_thread(list, self._open(wanted, kin)):
             if not missing.any():
@@ -202,6 +206,8 @@ class Adopter:
                 taken += len(done.taken)
                 for one in done.taken:
                     missing[one.block] = False
+                if done.full is not None:
+                    raise done.full
         if taken:
             _log.info("blocks taken over", gram=wanted.id, blocks=taken)
         return taken
@@ -235,8 +241,9 @@ class Adopter:
         for block in batch:
             try:
                 done.taken.append(source.blocks.take(target, block))
-            except StorageFullError:
-                raise
+            except StorageFullError as error:
+                done.full = error
+                break
             except BlockMissingError:
                 continue
             except CorruptBlockError as error:

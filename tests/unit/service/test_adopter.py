@@ -5,10 +5,11 @@ import pytest
 from service_app import KERNEL, running_service, small_images
 
 import gramserve as gs
+from gramserve.errors import StorageFullError
 from gramserve.service import adopter
 from gramserve.service.routes import jobs
 from gramserve.spec import parse_job
-from gramserve.store import GramStore
+from gramserve.store import BlockSource, GramStore
 
 IMAGES = small_images(40)
 
@@ -103,3 +104,25 @@ async def test_a_source_that_cannot_be_read_is_left_out(tmp_path):
         planned = await planned_for(service, await service.upload(IMAGES[:24]))
         assert planned.plan.blocks_adoptable == 3
         assert await state.dispatcher.planner.adopt(planned) == 3
+
+
+async def test_a_full_disk_ends_an_adoption_and_what_was_taken_is_recorded(tmp_path, monkeypatch):
+    async with running_service(tmp_path) as service:
+        await service.compute(IMAGES[:24])
+        planner = service.state.dispatcher.planner
+        planned = await planned_for(service, await service.upload(IMAGES[:32]))
+        take, taken = BlockSource.take, []
+
+        def fill_up(source, target, block):
+            if len(taken) == 3:
+                raise StorageFullError("no space left")
+            taken.append(block)
+            return take(source, target, block)
+
+        monkeypatch.setattr(BlockSource, "take", fill_up)
+        with pytest.raises(StorageFullError):
+            await planner.adopt(planned)
+        (gram,) = planned.grams.values()
+        assert len(await service.state.catalog.blocks(gram)) == 3
+        monkeypatch.undo()
+        assert await planner.adopt(planned) == 3
