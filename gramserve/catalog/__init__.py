@@ -7,6 +7,7 @@ cache, and can be lost without losing a number.
 from gramserve.catalog.catalog import Catalog
 from gramserve.catalog.dispatchers import INTERRUPTED
 from gramserve.catalog.records import (
+    BlockGroup,
     BlockRecord,
     BlockTally,
     DatasetRecord,
@@ -15,6 +16,8 @@ from gramserve.catalog.records import (
     JobProgress,
     JobRecord,
     KeyRecord,
+    PinRecord,
+    ReuseTally,
 )
 from gramserve.catalog.scopes import SCOPES, allows
 from gramserve.catalog.transitions import ACTIVE_STATES, HELD_STATES, TRANSITIONS
@@ -25,6 +28,7 @@ __all__ = [
     "INTERRUPTED",
     "SCOPES",
     "TRANSITIONS",
+    "BlockGroup",
     "BlockRecord",
     "BlockTally",
     "Catalog",
@@ -34,5 +38,7 @@ __all__ = [
     "JobProgress",
     "JobRecord",
     "KeyRecord",
+    "PinRecord",
+    "ReuseTally",
     "allows",
 ]

@@ -8,6 +8,7 @@ from sqlalchemy import select
 
 from gramserve.catalog.bell import Bell
 from gramserve.catalog.blocks import Blocks
+from gramserve.catalog.cache import Cache
 from gramserve.catalog.database import Database, build_engine
 from gramserve.catalog.datasets import Datasets
 from gramserve.catalog.dispatchers import Dispatchers
@@ -22,7 +23,7 @@ from gramserve.catalog.place import is_sqlite, parse_place, prepare_file
 from gramserve.catalog.revision import bring_up_to_date
 
 
-class Catalog(Datasets, Grams, Jobs, Lifecycle, Dispatchers, Leases, Blocks, Events, Keys):
+class Catalog(Datasets, Grams, Jobs, Lifecycle, Dispatchers, Leases, Blocks, Cache, Events, Keys):
     """An open catalog; every method is one transaction.
 
     Make it with :meth:`open` and close it, or use it as a context::

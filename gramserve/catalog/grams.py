@@ -62,8 +62,11 @@ class Grams(Facet):
         dtype: str,
         path: str,
         blocks_total: int,
+        kernel_address: str | None = None,
     ) -> GramRecord:
         """Remember a Gram matrix; one that is known stays as it is, but may have moved.
+
+        It counts as used now.
 
         Parameters
         ----------
@@ -87,6 +90,8 @@ class Grams(Facet):
             Where the store keeps it.
         blocks_total : int
             Blocks to compute.
+        kernel_address : str, optional
+            What names the function whose values it holds; None leaves what is known.
 
         Returns
         -------
@@ -114,12 +119,16 @@ class Grams(Facet):
             "path": path,
             "blocks_total": blocks_total,
         }
-        statement = self._database.insert(_grams).values(**fields, created=utc_now())
+        now = utc_now()
+        statement = self._database.insert(_grams).values(**fields, created=now)
+        changes: dict[str, Any] = {"path": path, "last_used": now}
+        if kernel_address is not None:
+            changes["kernel_address"] = kernel_address
         async with self._database.write() as connection:
             for digest in sorted({dataset, other or dataset}):  # one order: no deadlock
                 await lock_dataset(connection, digest)
             await connection.execute(statement.on_conflict_do_nothing(index_elements=["id"]))
-            await connection.execute(update(_grams).where(_grams.c.id == id).values(path=path))
+            await connection.execute(update(_grams).where(_grams.c.id == id).values(**changes))
             record = await lock_gram(connection, id)
         differing = [name for name, value in fields.items() if getattr(record, name) != value]
         if differing:

@@ -54,6 +54,16 @@ class GramRecord:
     """Where the store keeps it."""
     blocks_total: int
     created: datetime
+    kernel_address: str | None = None
+    """What names the function, see :func:`gramserve.spec.addresses.kernel_address`."""
+    last_used: datetime | None = None
+    """When it was asked for or rows of it were read, to within seconds."""
+    rows_served: int = 0
+    """Rows read over HTTP since it was made."""
+    verified: datetime | None = None
+    """When every stored byte was last found intact or dropped."""
+    audit: Mapping[str, Any] | None = None
+    """What the last audit found."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,11 +139,13 @@ class BlockRecord:
     device: str | None = None
     code_version: int | None = None
     seconds: float | None = None
-    """Time the computation took, in seconds; None for an adopted block."""
+    """Time the computation took, in seconds; of an adopted block, where it was made."""
     worker: str | None = None
     checksum: str | None = None
     finished: datetime | None = None
     """When it was stored or set aside; the moment of recording when not given."""
+    adopted_from: Mapping[str, Any] | None = None
+    """``{"gram": id, "blocks": [[i, j], ...]}`` of a block that was taken over; else None."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +154,44 @@ class BlockTally:
 
     stored: int
     failed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockGroup:
+    """Stored blocks of a Gram matrix that were made alike."""
+
+    engine: str | None
+    device: str | None
+    code_version: int | None
+    worker: str | None
+    adopted: bool
+    """Whether they were taken over from another matrix."""
+    blocks: int
+    seconds: float
+    """What they took together, where they were made."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PinRecord:
+    """Somebody's wish that a Gram matrix stays."""
+
+    gram: str
+    key_id: str
+    key_name: str
+    """Whose wish it is."""
+    reason: str | None
+    created: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReuseTally:
+    """What the jobs of one user asked for and did not have to compute."""
+
+    key_id: str | None
+    key_name: str | None
+    jobs: int
+    blocks_asked: int
+    blocks_reused: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -81,6 +81,11 @@ grams = Table(
     Column("path", Text, nullable=False),
     Column("blocks_total", BigInteger, nullable=False),
     Column("created", UtcDateTime, nullable=False, index=True),
+    Column("kernel_address", String(64), index=True),
+    Column("last_used", UtcDateTime),
+    Column("rows_served", BigInteger, nullable=False, server_default="0"),
+    Column("verified", UtcDateTime),
+    Column("audit", JSON(none_as_null=True)),
 )
 
 keys = Table(
@@ -178,7 +183,17 @@ blocks = Table(
     Column("worker", Text),
     Column("checksum", String(128)),
     Column("finished", UtcDateTime, nullable=False),
+    Column("adopted_from", JSON(none_as_null=True)),
     Index(None, "gram", "state"),
+)
+
+pins = Table(
+    "pins",
+    metadata,
+    Column("gram", String(64), ForeignKey("grams.id", ondelete="CASCADE"), primary_key=True),
+    Column("key_id", String(32), ForeignKey("keys.id"), primary_key=True),
+    Column("reason", Text),
+    Column("created", UtcDateTime, nullable=False),
 )
 
 events = Table(

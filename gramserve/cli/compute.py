@@ -9,6 +9,7 @@ import typer
 from gramserve.cli.exits import INTERRUPTED
 from gramserve.cli.options import (
     BlockSizeOption,
+    CacheOption,
     EngineOption,
     ImagesArgument,
     JsonFlag,
@@ -48,6 +49,7 @@ def compute(
     block_size: BlockSizeOption = None,
     workers: WorkersOption = None,
     engine: EngineOption = "auto",
+    cache: CacheOption = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Compute a Gram matrix on this machine, into a Zarr array.
@@ -71,6 +73,7 @@ def compute(
         engine=engine,
         workers=max(1, settings.workers),
         worker_memory_bytes=settings.memory_per_task_bytes,
+        cache=cache,
     )
     plan = request.plan()
     is_small = plan.cost.seconds * request.workers < _SMALL_JOB_S
@@ -79,6 +82,7 @@ def compute(
     work = request.open(plan, threads=settings.engine_threads if processes else usable_cores())
     started = time.perf_counter()
     try:
+        request.adopt(work)
         outcome = _run(work, processes, terminal)
     except KeyboardInterrupt:
         terminal.say(f"interrupted; {_how_to_go_on(request)}")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from gramserve.blocks import GramWork
-    from gramserve.plan import Plan
+    from gramserve.plan import Grid, Plan
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ class LocalRequest:
     workers: int
     """Worker processes to plan for."""
     worker_memory_bytes: int
+    cache: Path | None = None
+    """State directory whose blocks are taken over; None takes over none."""
 
     @property
     def working_directory(self) -> Path:
@@ -89,7 +91,45 @@ class LocalRequest:
             temporary_bytes=engine.temporary_bytes(self.spec, rows.shape[1:], self.precision),
             worker_memory_bytes=self.worker_memory_bytes,
             workers=self.workers,
+            **self._count_cached(grid, rows, columns),
         )
+
+    def _count_cached(
+        self, grid: "Grid", rows: "NDArray[Any]", columns: "NDArray[Any] | None"
+    ) -> dict[str, int]:
+        if self.cache is None:
+            return {}
+        from gramserve.blocks import count_adoptable
+        from gramserve.kernels import result_dtype
+        from gramserve.store import GramHeader, StateLayout, axis_of
+
+        shape = grid.rows, grid.columns
+        dtype = result_dtype(self.precision)
+        header = GramHeader(shape, dtype, grid.block_size, grid.symmetric)
+        first = axis_of(rows)
+        sides = first, first if columns is None else axis_of(columns)
+        count = count_adoptable(StateLayout(self.cache), header, sides, self.spec, self.precision)
+        return {"blocks_cached": count, "blocks_adoptable": count}
+
+    def adopt(self, work: "GramWork") -> int:
+        """Take over the blocks that the cache has.
+
+        Parameters
+        ----------
+        work : GramWork
+            From :meth:`open`.
+
+        Returns
+        -------
+        int
+            How many, of all kernels together.
+        """
+        if self.cache is None:
+            return 0
+        from gramserve.blocks import adopt_stored
+        from gramserve.store import StateLayout
+
+        return adopt_stored(work, StateLayout(self.cache))
 
     def open(self, plan: "Plan", *, threads: int = 1) -> "GramWork":
         """Take up the stores of this request, making those that are missing.

@@ -71,6 +71,17 @@ DataDirOption = Annotated[
     typer.Option("--data-dir", help="State directory of the server (GRAMSERVE_DATA_DIR)."),
 ]
 
+CacheOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--cache",
+        metavar="DIR",
+        exists=True,
+        file_okay=False,
+        help="State directory of a server: blocks that it holds are taken over, not computed.",
+    ),
+]
+
 ImagesArgument = Annotated[
     Path,
     typer.Argument(

@@ -7,6 +7,7 @@ import typer
 
 from gramserve.cli.options import (
     BlockSizeOption,
+    CacheOption,
     EngineOption,
     JsonFlag,
     KernelOption,
@@ -47,6 +48,7 @@ def plan(
     block_size: BlockSizeOption = None,
     workers: WorkersOption = None,
     engine: EngineOption = "auto",
+    cache: CacheOption = None,
     url: UrlOption = None,
     api_key: KeyOption = None,
     as_json: JsonFlag = False,
@@ -75,6 +77,7 @@ def plan(
                 engine=engine,
                 workers=max(1, settings.workers),
                 worker_memory_bytes=settings.memory_per_task_bytes,
+                cache=cache,
                 **request,
             )
         )

@@ -3,6 +3,7 @@
 Knows the words of :mod:`gramserve.spec` and the errors, and nothing of the server itself.
 """
 
+from gramserve.client.cache import Cache
 from gramserve.client.client import Client, connect
 from gramserve.client.connection import DEFAULT_URL
 from gramserve.client.datasets import Dataset, Datasets
@@ -13,6 +14,7 @@ from gramserve.client.plan import Plan
 __all__ = [
     "DEFAULT_URL",
     "READ_LIMIT_BYTES",
+    "Cache",
     "Client",
     "Dataset",
     "Datasets",

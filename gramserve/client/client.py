@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import httpx
 
+from gramserve.client.cache import Cache
 from gramserve.client.connection import Connection
 from gramserve.client.datasets import PLACEHOLDER, Data, Datasets, digest_of_data, unsent
 from gramserve.client.gram import Gram
@@ -44,6 +45,11 @@ class Client:
     def datasets(self) -> Datasets:
         """The server's data sets."""
         return Datasets(self.connection)
+
+    @property
+    def cache(self) -> Cache:
+        """What the server stores of Gram matrices."""
+        return Cache(self.connection)
 
     def plan(
         self,

@@ -11,6 +11,7 @@ from gramserve.client.cards import html_card, kernel_text, size_text, text_card
 from gramserve.client.connection import Connection
 from gramserve.client.indexing import select
 from gramserve.client.items import check_finite, items_of, npy_header, npy_pieces
+from gramserve.client.provenance import GramProvenance
 from gramserve.client.rows import ANSWER_BYTES, RowReader
 from gramserve.errors import MemoryBudgetError, RowRangeError, ShapeError
 from gramserve.spec import (
@@ -34,7 +35,7 @@ _EVALUATE_TIMEOUT_S = 3600.0
 _NPY = "application/x-npy"
 
 
-class Gram:
+class Gram(GramProvenance):
     """A Gram matrix ``K[i, j] = k(x_i, x'_j)`` that lies on a server.
 
     Indexing follows NumPy (integers, slices with any step, lists, masks, ``np.ix_``) and
@@ -50,7 +51,7 @@ class Gram:
     """
 
     def __init__(self, connection: Connection, report: GramReport) -> None:
-        self._connection = connection
+        super().__init__(connection)
         self._report = report
 
     @property

@@ -34,11 +34,14 @@ def plan_facts(report: PlanReport) -> dict[str, object]:
         Name and value of each line.
     """
     blocks = report.blocks
+    cached = f"{blocks.cached} cached"
+    if blocks.adoptable:
+        cached += f" ({blocks.adoptable} in other matrices)"
     layers = [f"{layer.type} {_positions(layer.shape)}".strip() for layer in report.layers]
     return {
         "shape": f"{report.shape[0]} x {report.shape[1]}",
         "block size": report.block_size,
-        "blocks": f"{blocks.total}: {blocks.cached} cached, {blocks.to_compute} to compute",
+        "blocks": f"{blocks.total}: {cached}, {blocks.to_compute} to compute",
         "result": size_text(report.bytes.result),
         "worker memory": size_text(report.bytes.peak_worker),
         "operations": count_text(report.operations),

@@ -38,11 +38,18 @@ class Plan:
     """What one pair costs."""
     cost: Cost
     blocks_cached: int
-    """Blocks that are stored already."""
+    """Blocks that are stored already, in this matrix or in others."""
+    blocks_adoptable: int = 0
+    """Of these, those that only other matrices hold."""
+
+    @property
+    def blocks_stored(self) -> int:
+        """Blocks that are stored in this matrix."""
+        return self.blocks_cached - self.blocks_adoptable
 
     @property
     def blocks_to_compute(self) -> int:
-        """Blocks that are not stored yet."""
+        """Blocks that are stored nowhere."""
         return self.grid.block_count - self.blocks_cached
 
     def as_report(self) -> dict[str, Any]:
@@ -53,6 +60,7 @@ class Plan:
             "blocks": {
                 "total": self.grid.block_count,
                 "cached": self.blocks_cached,
+                "adoptable": self.blocks_adoptable,
                 "to_compute": self.blocks_to_compute,
             },
             "bytes": {
@@ -126,6 +134,7 @@ def make_plan(
     worker_memory_bytes: int,
     workers: int,
     blocks_cached: int = 0,
+    blocks_adoptable: int = 0,
 ) -> Plan:
     """Plan a job and check that it fits, before anything runs.
 
@@ -148,7 +157,9 @@ def make_plan(
     workers : int
         Workers at once.
     blocks_cached : int
-        Blocks that are stored already.
+        Blocks that are stored already, in this matrix or in others.
+    blocks_adoptable : int
+        Of these, those that only other matrices hold.
 
     Returns
     -------
@@ -194,6 +205,7 @@ def make_plan(
         pair=pair,
         cost=cost,
         blocks_cached=blocks_cached,
+        blocks_adoptable=blocks_adoptable,
     )
 
 

@@ -19,6 +19,7 @@ from gramserve.service.auth import ensure_first_key
 from gramserve.service.errors import Problem, fault_problem, http_problem, problem_of
 from gramserve.service.requests import RequestFrame
 from gramserve.service.routes import (
+    cache,
     datasets,
     evaluate,
     events,
@@ -28,6 +29,7 @@ from gramserve.service.routes import (
     kernels,
     keys,
     preprocess,
+    provenance,
     rows,
     zarr,
 )
@@ -44,6 +46,8 @@ _ROUTERS = (
     rows,
     evaluate,
     zarr,
+    provenance,
+    cache,
     keys,
 )
 _THREADS = 16

@@ -237,6 +237,7 @@ class JobRun:
         try:
             async with self._reporting(PaceMeter(plan.grid.entry_count), provenance):
                 await drop_damaged(work, job.grams, catalog, self._stop.is_set)
+                await self._planner.adopt(planned, self._stop.is_set)
                 outcome = await run_in_daemon(compute, f"job-{job.id}")
         finally:
             self.is_open = False

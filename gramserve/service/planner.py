@@ -1,28 +1,28 @@
 """From a request to a plan: data sets looked up, engine chosen, stored blocks counted."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
-from operator import and_
 from typing import Any
 
 from gramserve.blocks import Executor
 from gramserve.blocks.work import gram_attributes
-from gramserve.catalog import Catalog, JobRecord
+from gramserve.catalog import Catalog, GramRecord, JobRecord
 from gramserve.config import Settings
-from gramserve.errors import ShapeError, StoreNotFoundError
+from gramserve.errors import ShapeError
 from gramserve.kernels import choose_engine, result_dtype
-from gramserve.plan import Plan, make_grid, make_plan
+from gramserve.plan import Grid, Plan, make_grid, make_plan
+from gramserve.service.adopter import Adopter, WantedGram, header_of
 from gramserve.spec import (
     JobRequest,
     KernelSpec,
     OutputName,
     Precision,
     gram_address,
+    kernel_address,
     parse_kernel,
 )
-from gramserve.store import GramStore, StateLayout
+from gramserve.store import GramStore, StateLayout, stored_mask, wanted_mask
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ class PlannedJob:
     other: str | None
     grams: Mapping[OutputName, str]
     """Id of the Gram matrix of every kernel."""
+    wanted: Mapping[OutputName, WantedGram]
+    """What these are, for finding their blocks elsewhere."""
 
     def as_report(self) -> dict[str, Any]:
         """Return the body of ``POST /v1/plans``."""
@@ -50,6 +52,9 @@ class _Asked:
     other: str | None
     precision: Precision
     block_size: int | None
+
+
+_Kin = Mapping[OutputName, Sequence[GramRecord]]
 
 
 class Planner:
@@ -74,6 +79,7 @@ class Planner:
         self._layout = layout
         self._catalog = catalog
         self._executor = executor
+        self.adopter = Adopter(layout, catalog)
 
     async def plan_request(self, request: JobRequest, spec: KernelSpec) -> PlannedJob:
         """Plan what somebody asks for.
@@ -119,8 +125,13 @@ class Planner:
 
     async def _plan(self, asked: _Asked) -> PlannedJob:
         rows = (await self._catalog.dataset(asked.dataset)).shape
+        spec, precision = asked.spec, asked.precision
+        kin = {
+            name: await self._catalog.kin(kernel_address(spec.for_output(name), precision))
+            for name in spec.outputs
+        }
         if asked.other is None:
-            return await asyncio.to_thread(self._cut, asked, rows, None)
+            return await asyncio.to_thread(self._cut, asked, kin, rows, None)
         columns = (await self._catalog.dataset(asked.other)).shape
         if columns[1:] != rows[1:]:
             msg = (
@@ -128,9 +139,11 @@ class Planner:
                 "a kernel compares items of one shape"
             )
             raise ShapeError(msg, errors=[{"loc": "other", "message": msg}])
-        return await asyncio.to_thread(self._cut, asked, rows, columns[0])
+        return await asyncio.to_thread(self._cut, asked, kin, rows, columns[0])
 
-    def _cut(self, asked: _Asked, shape: tuple[int, ...], columns: int | None) -> PlannedJob:
+    def _cut(
+        self, asked: _Asked, kin: _Kin, shape: tuple[int, ...], columns: int | None
+    ) -> PlannedJob:
         spec, precision = asked.spec, asked.precision
         engine, why = choose_engine(spec, precision, self._settings.engine)
         grid = make_grid(
@@ -147,6 +160,8 @@ class Planner:
             )
             for name in spec.outputs
         }
+        wanted = _wanted_grams(spec, precision, (asked.dataset, asked.other), grid, grams)
+        cached, stored = self._count_cached(wanted, kin)
         plan = make_plan(
             spec,
             shape[1:],
@@ -157,17 +172,46 @@ class Planner:
             temporary_bytes=engine.temporary_bytes(spec, shape[1:], precision),
             worker_memory_bytes=self._settings.memory_per_task_bytes,
             workers=self._executor.slots * self._settings.engine_threads,
-            blocks_cached=self._stored_everywhere(grams.values()),
+            blocks_cached=cached,
+            blocks_adoptable=cached - stored,
         )
-        return PlannedJob(plan, asked.dataset, asked.other, grams)
+        return PlannedJob(plan, asked.dataset, asked.other, grams, wanted)
 
-    def _stored_everywhere(self, grams: Iterable[str]) -> int:
-        """Return how many blocks are stored for all of some matrices."""
-        try:
-            found = [GramStore.open(self._layout.gram(gram)).stored_map() for gram in grams]
-        except StoreNotFoundError:
-            return 0
-        return len(reduce(and_, found))
+    def _count_cached(self, grams: Mapping[OutputName, WantedGram], kin: _Kin) -> tuple[int, int]:
+        """Count the blocks that no kernel has to be computed for: anywhere, and in place."""
+        first = next(iter(grams.values()))
+        cached, stored = wanted_mask(first.header), wanted_mask(first.header)
+        for name, gram in grams.items():
+            here = stored_mask(GramStore(self._layout.gram(gram.id), gram.header))
+            stored &= here
+            cached &= here | self.adopter.adoptable(gram, kin[name], here)
+        return int(cached.sum()), int(stored.sum())
+
+    async def adopt(
+        self, planned: PlannedJob, should_stop: Callable[[], bool] = lambda: False
+    ) -> int:
+        """Take over all blocks of a recorded plan that other matrices hold.
+
+        Parameters
+        ----------
+        planned : PlannedJob
+            After :meth:`record`.
+        should_stop : callable
+            Asked now and then; True ends it, what was taken stays.
+
+        Returns
+        -------
+        int
+            How many blocks were taken over, of all kernels together.
+
+        Raises
+        ------
+        StorageFullError
+            If there is no space.
+        """
+        return sum(
+            [await self.adopter.adopt(gram, should_stop) for gram in planned.wanted.values()]
+        )
 
     async def record(self, planned: PlannedJob) -> None:
         """Make the Gram matrices of a plan known, in store and catalog.
@@ -205,4 +249,19 @@ class Planner:
                 dtype=str(dtype),
                 path=str(path),
                 blocks_total=grid.block_count,
+                kernel_address=kernel_address(spec, plan.precision),
             )
+
+
+def _wanted_grams(
+    spec: KernelSpec,
+    precision: Precision,
+    sides: tuple[str, str | None],
+    grid: Grid,
+    grams: Mapping[OutputName, str],
+) -> dict[OutputName, WantedGram]:
+    header = header_of(grid, result_dtype(precision))
+    return {
+        name: WantedGram(gram, spec.for_output(name), precision, *sides, header)
+        for name, gram in grams.items()
+    }

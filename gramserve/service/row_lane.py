@@ -65,6 +65,7 @@ class RowLane:
                 content = gram.store.read(rows).tobytes()
         except (GramserveError, OSError, ValueError):
             return False  # the route finds it again and says it properly
+        state.usage.note(gram.record.id, len(rows))
         headers = [
             (b"content-type", b"application/octet-stream"),
             (b"content-length", b"%d" % len(content)),

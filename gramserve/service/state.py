@@ -13,11 +13,22 @@ from gramserve.blocks import Executor, open_executor
 from gramserve.catalog import Catalog
 from gramserve.catalog.place import is_sqlite, parse_place
 from gramserve.config import Settings
+from gramserve.service.auditor import Auditor
 from gramserve.service.dispatcher import Dispatcher
+from gramserve.service.evictor import Evictor
 from gramserve.service.occupancy import occupied
 from gramserve.service.open_grams import OpenGrams
 from gramserve.service.preprocessor import Preprocessor
-from gramserve.store import DatasetStore, StateLayout, TransformStore, VarianceStore
+from gramserve.service.store_index import record_stored_grams
+from gramserve.service.usage import Usage
+from gramserve.service.verifier import Verifier
+from gramserve.store import (
+    DatasetStore,
+    StateLayout,
+    TransformStore,
+    VarianceStore,
+    sweep_evicted,
+)
 
 
 @dataclass
@@ -32,6 +43,10 @@ class ServiceState:
     executor: Executor
     dispatcher: Dispatcher
     grams: OpenGrams
+    usage: Usage
+    evictor: Evictor
+    verifier: Verifier
+    auditor: Auditor
     preprocessor: Preprocessor
     datasets_lock: asyncio.Lock
     """Held while a data set is added or removed in store and catalog together."""
@@ -49,6 +64,7 @@ def _clear_leftovers(layout: StateLayout, datasets: DatasetStore) -> None:
     datasets.sweep()
     TransformStore(layout.transforms).sweep()
     VarianceStore(layout.variances).sweep()
+    sweep_evicted(layout.grams)
 
 
 async def _record_stored_datasets(catalog: Catalog, datasets: DatasetStore) -> None:
@@ -99,6 +115,7 @@ async def open_state(settings: Settings) -> AsyncIterator[ServiceState]:
         home = await asyncio.to_thread(stack.enter_context, use)
         catalog = await stack.enter_async_context(await Catalog.open(settings.catalog_place))
         await _record_stored_datasets(catalog, datasets)
+        await record_stored_grams(catalog, layout)
         executor = open_executor(
             settings.scheduler_address,
             workers=settings.workers,
@@ -111,6 +128,14 @@ async def open_state(settings: Settings) -> AsyncIterator[ServiceState]:
         transforms, lock = TransformStore(layout.transforms), asyncio.Lock()
         preprocessor = Preprocessor(catalog, datasets, transforms, lock, settings.max_upload_bytes)
         stack.push_async_callback(preprocessor.close)
+        grams = OpenGrams(catalog, layout, settings.row_cache_bytes, live_map=dispatcher.stored_map)
+        dispatcher.planner.adopter.on_damaged = grams.forget
+        usage = Usage(catalog)
+        await stack.enter_async_context(usage.written_always())
+        verifier = Verifier(catalog, layout, grams)
+        stack.push_async_callback(verifier.chore.stop)
+        auditor = Auditor(settings, layout, catalog, executor)
+        stack.push_async_callback(auditor.close)
         yield ServiceState(
             settings=settings,
             layout=layout,
@@ -119,9 +144,11 @@ async def open_state(settings: Settings) -> AsyncIterator[ServiceState]:
             transforms=transforms,
             executor=executor,
             dispatcher=dispatcher,
-            grams=OpenGrams(
-                catalog, layout, settings.row_cache_bytes, live_map=dispatcher.stored_map
-            ),
+            grams=grams,
+            usage=usage,
+            evictor=Evictor(catalog, layout, grams, usage),
+            verifier=verifier,
+            auditor=auditor,
             preprocessor=preprocessor,
             datasets_lock=lock,
         )

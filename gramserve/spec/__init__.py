@@ -10,8 +10,10 @@ from gramserve.spec.addresses import (
     BlockAddresses,
     block_address,
     derived_address,
+    described_kernel_address,
     fit_address,
     gram_address,
+    kernel_address,
 )
 from gramserve.spec.canonical import canonical_json, digest_of
 from gramserve.spec.ckn_reader import read_ckn_layers
@@ -79,11 +81,13 @@ __all__ = [
     "derived_address",
     "describe_presets",
     "describe_recipes",
+    "described_kernel_address",
     "digest_of",
     "fit_address",
     "gram_address",
     "infer_shapes",
     "input_positions",
+    "kernel_address",
     "layers",
     "parse_derivative",
     "parse_job",

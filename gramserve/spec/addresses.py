@@ -1,6 +1,8 @@
-"""Content addresses: what names a Gram matrix, a block and a preprocessed data set."""
+"""Content addresses: what names a Gram matrix, its kernel, a block and a preprocessed data set."""
 
 import hashlib
+from collections.abc import Mapping
+from typing import Any
 
 from gramserve.spec.canonical import canonical_json, digest_of
 from gramserve.spec.network import FORMAT, KernelSpec, Precision
@@ -51,6 +53,56 @@ def gram_address(
             "block_size": block_size,
         }
     )[:32]
+
+
+def kernel_address(spec: KernelSpec, precision: Precision) -> str:
+    """Return what names the function whose values a Gram matrix holds.
+
+    Matrices of equal address hold the same number wherever they compare the same two items,
+    whatever data sets they are of and however they are cut.
+
+    Parameters
+    ----------
+    spec : KernelSpec
+        With one kernel.
+    precision : {"float32", "mixed", "float64"}
+        How the numbers are computed.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+    """
+    return _function_address(spec.canonical(), precision, KERNEL_CODE_VERSION)
+
+
+def described_kernel_address(description: Mapping[str, Any]) -> str:
+    """Return the same for a stored Gram matrix, from what is written beside it.
+
+    Parameters
+    ----------
+    description : mapping
+        ``kernel``, ``precision`` and ``kernel_code_version`` of a stored matrix.
+
+    Returns
+    -------
+    str
+        Another one than :func:`kernel_address` gives when other code made the numbers.
+
+    Raises
+    ------
+    KeyError
+        When one of the three is not there.
+    """
+    return _function_address(
+        description["kernel"], description["precision"], description["kernel_code_version"]
+    )
+
+
+def _function_address(kernel: Mapping[str, Any], precision: str, code_version: int) -> str:
+    return digest_of(
+        {"format": FORMAT, "code": code_version, "kernel": dict(kernel), "precision": precision}
+    )
 
 
 def block_address(spec: KernelSpec, precision: Precision, rows: str, columns: str) -> str:

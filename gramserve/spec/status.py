@@ -144,6 +144,9 @@ class PlannedBlocks(Body):
 
     total: int
     cached: int
+    """Stored already, in this matrix or in others."""
+    adoptable: int = 0
+    """Of these, those that other matrices hold: they are taken over, not computed."""
     to_compute: int
 
 

@@ -164,7 +164,7 @@ def _open_locked(path: Path) -> tuple[Path, int]:
     while True:
         staged = path.with_name(f"{path.name}.{uuid.uuid4().hex}{PARTIAL}")
         descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-        if _lock(descriptor) and staged.exists():
+        if lock(descriptor) and staged.exists():
             return staged, descriptor
         # A sweep came between the two calls and removed the name: take another.
         os.close(descriptor)
@@ -233,7 +233,7 @@ class StagedDirectory:
                 self.path.mkdir()
                 with contextlib.suppress(FileNotFoundError):
                     self._descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-                    if _lock(self._descriptor) and self.path.exists():
+                    if lock(self._descriptor) and self.path.exists():
                         return
                     os.close(self._descriptor)
 
@@ -370,7 +370,7 @@ def _sweep_one(leftover: Path) -> bool:
     except FileNotFoundError:
         return False  # its writer has just finished
     try:
-        if not _lock(descriptor):
+        if not lock(descriptor):
             return False
         if leftover.is_dir():
             shutil.rmtree(leftover, ignore_errors=True)
@@ -381,7 +381,19 @@ def _sweep_one(leftover: Path) -> bool:
     return True
 
 
-def _lock(descriptor: int) -> bool:
+def lock(descriptor: int) -> bool:
+    """Lock an open file or directory against everybody else who asks.
+
+    Parameters
+    ----------
+    descriptor : int
+        Open; the lock ends when it is closed, or its process ends.
+
+    Returns
+    -------
+    bool
+        False if somebody else holds the lock.
+    """
     # The lock is the open file's, so it ends with the process, however that ends.
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

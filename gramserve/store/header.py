@@ -186,6 +186,8 @@ class GramHeader:
         with reporting("open", path):
             try:
                 array = zarr.open_array(str(path), mode="r", zarr_format=3)
+            except FileNotFoundError as error:  # it was evicted a moment ago
+                raise StoreNotFoundError(f"no Gram matrix at {path}", path=str(path)) from error
             except NodeTypeValidationError as error:
                 raise StoreMismatchError(
                     f"{path} holds no Zarr array ({error}); give another path", path=str(path)

@@ -89,6 +89,20 @@ class StateLayout:
             )
         return self.grams / gram_id
 
+    def gram_ids(self) -> list[str]:
+        """List the Gram matrices that lie here, whether or not the catalog knows them.
+
+        Returns
+        -------
+        list of str
+            Sorted.
+        """
+        try:
+            names = [entry.name for entry in self.grams.iterdir()]
+        except FileNotFoundError:
+            return []
+        return sorted(name for name in names if _GRAM_ID.fullmatch(name))
+
     def ensure(self) -> None:
         """Create the directories that are missing.
 

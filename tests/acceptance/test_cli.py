@@ -228,7 +228,7 @@ class TestPlan:
             gramserve("plan", images[0], "-k", kernel_file, "--block-size", 8, "--json")
         )
         assert answer["shape"] == [20, 20]
-        assert answer["blocks"] == {"total": 6, "cached": 0, "to_compute": 6}
+        assert answer["blocks"] == {"total": 6, "cached": 0, "adoptable": 0, "to_compute": 6}
         assert answer["engine"] == "cpu"
         assert [layer["type"] for layer in answer["layers"]][:3] == ["input", "conv", "relu"]
 

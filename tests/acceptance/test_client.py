@@ -168,7 +168,11 @@ def test_the_plan_counts_what_is_cached(client, x, gram_and_truth):
     assert plan.gram == gram.id
     assert "6 cached" in repr(plan)
     assert "6 cached" in plan._repr_html_()
-    assert client.plan(x, kernel=KERNEL, block_size=5).blocks.to_compute == 10
+    # Cut elsewhere, it is another matrix of the same numbers.
+    finer = client.plan(x, kernel=KERNEL, block_size=5)
+    assert (finer.blocks.adoptable, finer.blocks.to_compute) == (10, 0)
+    assert "10 in other matrices" in repr(finer)
+    assert client.plan(x[::-1, ::-1], kernel=KERNEL, block_size=5).blocks.to_compute == 10
 
 
 def test_the_same_request_again_is_done_at_once(client, x, gram_and_truth):

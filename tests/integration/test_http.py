@@ -49,7 +49,7 @@ async def test_upload_plan_job_events_rows(service):
 
     asked = {"dataset": data["digest"], "kernel": KERNEL, "block_size": 8}
     plan = (await service.http.post("/v1/plans", json=asked)).json()
-    assert plan["blocks"] == {"total": 6, "cached": 0, "to_compute": 6}
+    assert plan["blocks"] == {"total": 6, "cached": 0, "adoptable": 0, "to_compute": 6}
     assert plan["shape"] == [20, 20]
     assert plan["bytes"]["result"] == 1600
     shapes = infer_shapes(parse_kernel(KERNEL), (10, 10, 1))
@@ -110,7 +110,7 @@ async def test_the_same_request_again_is_answered_at_once(service):
             "/v1/plans", json={"dataset": first["dataset"], "kernel": KERNEL, "block_size": 8}
         )
     ).json()
-    assert plan["blocks"] == {"total": 3, "cached": 3, "to_compute": 0}
+    assert plan["blocks"] == {"total": 3, "cached": 3, "adoptable": 0, "to_compute": 0}
     again = await service.submit(first["dataset"], status=200)
     assert again["id"] != first["id"]
     assert again["state"] == "succeeded"

@@ -7,9 +7,11 @@ from fastapi import APIRouter, Header, Query, Response
 
 from gramserve.catalog import JobRecord
 from gramserve.errors import SpecError
+from gramserve.plan import Plan
 from gramserve.service.auth import Reader, Submitter
 from gramserve.service.bodies import JsonBody
 from gramserve.service.errors import documented
+from gramserve.service.planner import PlannedJob
 from gramserve.service.reports import job_report
 from gramserve.service.routes.datasets import Limit, Offset
 from gramserve.service.routes.kernels import body_schema, parsed_job
@@ -22,6 +24,9 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 _QUEUED = "it waits for the dispatcher"
 _MAX_FAILED = 1000
+
+_ADOPTED_BYTES = 2**28
+"""Blocks of other matrices are taken over while the asker waits, up to these many bytes."""
 
 
 async def report_of(state: ServiceState, job: JobRecord) -> JobReport:
@@ -46,6 +51,14 @@ async def report_of(state: ServiceState, job: JobRecord) -> JobReport:
         # What the catalog says may be older: on a full disk it cannot write either.
         job = replace(job, waiting_reason=reason)
     return job_report(job, pace=state.dispatcher.pace(job.id), failed=failed)
+
+
+def _is_soon_adopted(plan: Plan) -> bool:
+    """Whether all that is missing lies in other matrices, and little enough to wait for it."""
+    if not plan.blocks_adoptable or plan.blocks_to_compute:
+        return False
+    share = plan.blocks_adoptable / plan.grid.block_count
+    return plan.cost.result_bytes * share <= _ADOPTED_BYTES
 
 
 @router.post(
@@ -73,12 +86,33 @@ async def submit_job(
     """Plan a job and queue it, or answer at once when every block is stored already."""
     request, spec = await parsed_job(body)
     planner = state.dispatcher.planner
+    taken = state.evictor.taken
     planned = await planner.plan_request(request, spec)
-    await planner.record(planned)
+    with state.usage.holding(planned.grams.values()):
+        await planner.record(planned)
+        if state.evictor.taken != taken:  # what the plan counted may have been evicted
+            planned = await planner.plan_request(request, spec)
+        if _is_soon_adopted(planned.plan) and await planner.adopt(planned):
+            planned = await planner.plan_request(request, spec)
+        job = await _create_job(state, planned, request, key_id=key.id, repeats=idempotency_key)
+    state.dispatcher.wake()
+    response.status_code = 200 if job.state == "succeeded" else 202
+    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    return await report_of(state, job)
+
+
+async def _create_job(
+    state: ServiceState,
+    planned: PlannedJob,
+    request: JobRequest,
+    *,
+    key_id: str,
+    repeats: str | None,
+) -> JobRecord:
     plan = planned.plan
-    is_done = plan.blocks_to_compute == 0
+    is_done = plan.blocks_stored == plan.grid.block_count
     job, _ = await state.catalog.create_job(
-        spec=spec.canonical(),
+        spec=plan.spec.canonical(),
         grams={str(name): gram for name, gram in planned.grams.items()},
         dataset=request.dataset,
         other=request.other,
@@ -88,16 +122,13 @@ async def submit_job(
         engine=plan.engine,
         state="succeeded" if is_done else "queued",
         blocks_total=plan.grid.block_count,
-        blocks_done=plan.blocks_cached,
+        blocks_done=plan.blocks_stored,
         blocks_reused=plan.blocks_cached,
         waiting_reason=None if is_done else _QUEUED,
-        idempotency_key=idempotency_key,
-        key_id=key.id,
+        idempotency_key=repeats,
+        key_id=key_id,
     )
-    state.dispatcher.wake()
-    response.status_code = 200 if job.state == "succeeded" else 202
-    response.headers["Location"] = f"/v1/jobs/{job.id}"
-    return await report_of(state, job)
+    return job
 
 
 @router.get("", operation_id="list_jobs", summary="List jobs", responses=documented())

@@ -163,7 +163,7 @@ async def respond_with_rows(
     deadline = time.monotonic() + wait_s
     while True:
         try:
-            return await _read(state, selection, kind, headers or {})
+            return await _read(state, gram, selection, kind, headers or {})
         except CorruptBlockError as error:
             refusal = await state.grams.drop_damaged(error)
             if not isinstance(refusal, BlockMissingError):
@@ -181,23 +181,35 @@ async def respond_with_rows(
 
 
 async def _read(
-    state: ServiceState, selection: RowSelection, kind: str, headers: dict[str, str]
+    state: ServiceState,
+    gram: OpenGram,
+    selection: RowSelection,
+    kind: str,
+    headers: dict[str, str],
 ) -> Response:
-    if selection.nbytes <= DIRECT_BYTES:
-        return array_response(selection.read(), kind, headers)
     if selection.nbytes <= WHOLE_BYTES:
-        return array_response(await asyncio.to_thread(selection.read), kind, headers)
+        if selection.nbytes <= DIRECT_BYTES:
+            values = selection.read()
+        else:
+            values = await asyncio.to_thread(selection.read)
+        state.usage.note(gram.record.id, len(values))
+        return array_response(values, kind, headers)
     pieces = await asyncio.to_thread(selection.pieces)
-    contents = _contents(state, pieces, asyncio.get_running_loop())
+    contents = _contents(state, gram, pieces, asyncio.get_running_loop())
     return array_stream(contents, selection.shape, selection.dtype, kind, headers)
 
 
 def _contents(
-    state: ServiceState, pieces: Iterator[tuple[slice, bytes]], loop: asyncio.AbstractEventLoop
+    state: ServiceState,
+    gram: OpenGram,
+    pieces: Iterator[tuple[slice, bytes]],
+    loop: asyncio.AbstractEventLoop,
 ) -> Iterator[bytes]:
     """Go through the bytes of pieces; what is damaged in the middle cuts the answer off."""
     try:
-        for _, content in pieces:
+        for run, content in pieces:
+            # A matrix that is being sent, however slowly, is one that is being read.
+            state.usage.note(gram.record.id, run.stop - run.start)
             yield content
     except CorruptBlockError as error:
         # Of this answer, the status has gone out. The next one says what happened.

@@ -12,6 +12,7 @@ from starlette.responses import StreamingResponse
 from gramserve.service.bodies import OCTETS
 from gramserve.service.errors import Refusal, documented
 from gramserve.service.routes.grams import Gram
+from gramserve.service.state import State
 from gramserve.store import GramStore
 
 router = APIRouter(prefix="/v1/grams", tags=["Gram matrices"])
@@ -74,7 +75,8 @@ class _StoredPart:
     kind: str
 
 
-async def _stored_part(gram: Gram, key: str, request: Request) -> _StoredPart:
+async def _stored_part(gram: Gram, state: State, key: str, request: Request) -> _StoredPart:
+    state.usage.note(gram.record.id, 0)
     size = await asyncio.to_thread(gram.store.object_size, key)
     part = wanted_range(request.headers.get("range"), size)
     start, stop = part or (0, size)

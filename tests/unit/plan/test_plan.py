@@ -45,7 +45,7 @@ def test_the_chosen_block_size_does_not_depend_on_the_number_of_items():
 def test_one_item_is_one_block():
     report = plan(rows=1).as_report()
     assert report["shape"] == [1, 1]
-    assert report["blocks"] == {"total": 1, "cached": 0, "to_compute": 1}
+    assert report["blocks"] == {"total": 1, "cached": 0, "adoptable": 0, "to_compute": 1}
 
 
 def test_the_report_has_every_field_of_the_contract():
@@ -54,7 +54,7 @@ def test_the_report_has_every_field_of_the_contract():
         "shape", "block_size", "blocks", "bytes", "operations", "seconds_estimate", "engine",
         "why_engine", "layers",
     }  # fmt: skip
-    assert report["blocks"] == {"total": 10, "cached": 4, "to_compute": 6}
+    assert report["blocks"] == {"total": 10, "cached": 4, "adoptable": 0, "to_compute": 6}
     assert report["bytes"]["result"] == 100 * 100 * 4
     assert report["layers"][0] == {"type": "input", "shape": [8, 8]}
     assert report["layers"][-1] == {"type": "relu", "shape": []}

@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 
 from gramserve.spec import (
+    KERNEL_CODE_VERSION,
     BlockAddresses,
     KernelSpec,
     block_address,
     canonical_json,
+    described_kernel_address,
     digest_of,
     gram_address,
+    kernel_address,
     layers,
     parse_kernel,
 )
@@ -160,3 +163,21 @@ def test_addresses_of_many_blocks_are_those_of_each(kernel, precision):
     addresses = BlockAddresses(spec, precision)
     assert addresses.of(rows, columns) == block_address(spec, precision, rows, columns)
     assert addresses.of(columns, rows) == block_address(spec, precision, columns, rows)
+
+
+def test_the_function_of_a_matrix_is_named_alike_by_request_and_by_description():
+    spec = parse_kernel(EXAMPLE)
+    described = {
+        "kernel": spec.canonical(),
+        "precision": "float32",
+        "kernel_code_version": KERNEL_CODE_VERSION,
+    }
+    address = kernel_address(spec, "float32")
+    assert described_kernel_address(described) == address
+    other = parse_kernel({**EXAMPLE, "kernel": "nngp"})
+    others = [
+        kernel_address(spec, "mixed"),
+        kernel_address(other, "float32"),
+        described_kernel_address({**described, "kernel_code_version": KERNEL_CODE_VERSION - 1}),
+    ]
+    assert len({address, *others}) == 4
