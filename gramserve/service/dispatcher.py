@@ -251,6 +251,7 @@ class Dispatcher:
     async def _dispatch(self) -> None:
         while not self._is_stopping:
             self._rung.clear()
+            looked = time.monotonic()
             try:
                 await self._recheck(*self._runs.values())
                 await self._return_strays()
@@ -265,13 +266,14 @@ class Dispatcher:
                 # A dispatcher that ends leaves every later job waiting without a word.
                 _log.exception("dispatching failed")
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._pause_s()):
+                async with asyncio.timeout(self._pause_s(looked)):
                     await self._rung.wait()
 
-    def _pause_s(self) -> float:
+    def _pause_s(self, looked: float) -> float:
+        """Return the seconds until the queue should be looked at again."""
         now = time.monotonic()
-        ends = [rest.until - now for rest in self._rests.values() if rest.until > now]
-        return min([_LOOK_S, *ends])
+        ends = [rest.until - now for rest in self._rests.values() if rest.until > looked]
+        return max(0.0, min([_LOOK_S, *ends]))
 
     async def _beat_anew(self) -> None:
         """Find out at once that this dispatcher counted as dead."""
@@ -348,7 +350,8 @@ class Dispatcher:
         except Exception as error:
             await self._recover(run, error)
         else:
-            self._rests.pop(job.id, None)
+            for ended in run.jobs:
+                self._rests.pop(ended, None)
         finally:
             with contextlib.suppress(CatalogError):
                 await self._catalog.release_grams(self._heartbeat.dispatcher, run.grams)
@@ -371,7 +374,7 @@ class Dispatcher:
             else:
                 pause = min(_FIRST_REST_S * 2 ** (count - 1), _LONGEST_REST_S)
                 until = time.monotonic() + pause
-                self._rests[job.id] = _Rest(frozenset(job.grams.values()), until, count)
+                self._rests |= dict.fromkeys(run.jobs, _Rest(run.grams, until, count))
                 await run.requeue(f"{error}; tried again every {pause:.0f} s")
 
     async def _explain(self) -> None:
