@@ -49,11 +49,22 @@ class RunOutcome:
     """Whether it was asked to stop before the end."""
     unnamed: int = 0
     """Further blocks that failed as those in ``failed`` did."""
+    held: int = 0
+    """Blocks that were left out on purpose: somebody else makes them."""
 
     @property
     def failed_count(self) -> int:
         """How many blocks were set aside."""
         return len(self.failed) + self.unnamed
+
+    def first_failure(self) -> tuple[str, str]:
+        """Return code and message of an error for a run that set blocks aside."""
+        (i, j), failure = next(iter(self.failed.items()))
+        message = (
+            f"{self.failed_count} of {self.total} blocks failed, {self.done} are stored; "
+            f"block ({i}, {j}): {failure.message}"
+        )
+        return failure.code, message
 
     @property
     def is_complete(self) -> bool:
@@ -93,9 +104,10 @@ class Run:
         *,
         stopped: bool = False,
         unnamed: int = 0,
+        held: int = 0,
     ) -> RunOutcome:
         """Return how the run ended."""
-        return RunOutcome(self.total, self.done, self.reused, failed or {}, stopped, unnamed)
+        return RunOutcome(self.total, self.done, self.reused, failed or {}, stopped, unnamed, held)
 
     def waiting_reason(self, ledger: Ledger) -> str | None:
         """Return why nothing is computed now, or None."""

@@ -104,6 +104,7 @@ class Scheduler:
         observer: Observer = lambda _: None,
         should_stop: StopSign = lambda: False,
         should_leave: StopSign = lambda: True,
+        held: Collection[BlockIndex] = (),
     ) -> RunOutcome:
         """Compute what is missing, and return when all is stored or set aside.
 
@@ -119,6 +120,9 @@ class Scheduler:
         should_leave : callable
             Asked several times a second once the run is to stop; True also drops the tasks that
             workers have begun, False waits for their results.
+        held : collection of (int, int)
+            Blocks to leave out, canonical and each once: somebody else makes them. Wishes for
+            them must not be made.
 
         Returns
         -------
@@ -128,8 +132,9 @@ class Scheduler:
         stored = self._stored = work.stored_blocks()
         run = Run(work, observer, stored, reused=len(stored))
         run.report(None)
-        if run.done == run.total:
-            return run.outcome()
+        left_out = sum(block not in stored for block in held)
+        if run.done + left_out == run.total:
+            return run.outcome(held=left_out)
         with (
             self._executor.session(self._priority) as session,
             self._shares.join(self._user, self._priority, session.wake) as share,
@@ -158,7 +163,7 @@ class Scheduler:
                 return run.outcome(named, unnamed=run.total - run.done - len(named))
             if stopped:
                 return run.outcome(stopped=True)
-            return self._make_blocks(run, drive)
+            return self._make_blocks(run, drive, held)
 
     def _make_variances(self, run: Run, drive: _Driver) -> tuple[dict[BlockIndex, Failure], bool]:
         missing = run.work.missing_variances()
@@ -178,14 +183,16 @@ class Scheduler:
         run.stage = "blocks"
         return ledger.set_aside, stopped
 
-    def _make_blocks(self, run: Run, drive: _Driver) -> RunOutcome:
+    def _make_blocks(self, run: Run, drive: _Driver, held: Collection[BlockIndex]) -> RunOutcome:
         work = run.work
+        left_out = sum(block not in run.stored for block in held)
         # The map grows while its gaps are gone through; blocks that were handed out are behind.
-        ledger = Ledger(run.stored.missing(), run.total - run.done, policy=self._policy)
+        pending = (block for block in run.stored.missing() if block not in held)
+        ledger = Ledger(pending, run.total - run.done - left_out, policy=self._policy)
 
         def task(group: Group) -> Task:
             rows, columns = work.places[0], work.places[-1]
             return BlockTask(work.recipe, rows, columns, work.grid, work.grams, group)
 
         stopped = drive(ledger, task, self._wishes)
-        return run.outcome(ledger.set_aside, stopped=stopped, unnamed=ledger.unnamed)
+        return run.outcome(ledger.set_aside, stopped=stopped, unnamed=ledger.unnamed, held=left_out)

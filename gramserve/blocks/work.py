@@ -42,6 +42,10 @@ class GramWork:
         found = [GramStore.open(path).stored_map() for _, path in self.grams]
         return reduce(and_, found)
 
+    def is_stored(self) -> bool:
+        """Whether every block is there now: one that was counted may have been found damaged."""
+        return len(self.stored_blocks()) == self.grid.block_count
+
     def drop_damaged(
         self, should_stop: Callable[[], bool] = lambda: False
     ) -> dict[OutputName, list[BlockIndex]]:

@@ -159,6 +159,36 @@ class Adopter:
             missing &= ~here
         return found
 
+    def awaited(
+        self, wanted: WantedGram, kin: Sequence[GramRecord], stored: Mask
+    ) -> Iterator[tuple[str, BlockSource, Mask]]:
+        """Yield which missing blocks other matrices will hold when they are complete.
+
+        Parameters
+        ----------
+        wanted : WantedGram
+            What is asked for.
+        kin : sequence of GramRecord
+            Matrices of the same function that are being computed.
+        stored : ndarray of bool, shape (row panels, column panels)
+            What it has already.
+
+        Yields
+        ------
+        str
+            Id of the other matrix.
+        BlockSource
+            As a source of blocks.
+        ndarray of bool
+            Of blocks to compute that no earlier source has yielded.
+        """
+        missing = wanted_mask(wanted.header) & ~stored
+        for source in self._open(wanted, kin):
+            here = source.blocks.reachable() & missing
+            if here.any():
+                missing &= ~here
+                yield source.gram.id, source.blocks, here
+
     async def adopt(
         self, wanted: WantedGram, should_stop: Callable[[], bool] = lambda: False
     ) -> int:

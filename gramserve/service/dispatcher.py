@@ -5,6 +5,7 @@ import contextlib
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -26,6 +27,7 @@ from gramserve.errors import (
 from gramserve.plan import BlockIndex, BlockMap
 from gramserve.service.heartbeat import LEASE_S, Heartbeat
 from gramserve.service.job_run import JobRun
+from gramserve.service.others import Others, begun_before
 from gramserve.service.pace import Pace
 from gramserve.service.planner import Planner
 from gramserve.service.waiting import waiting_reason
@@ -127,7 +129,7 @@ class Dispatcher:
             await asyncio.wait(self._tasks, timeout=_STOP_S)
         for task in self._tasks:
             task.cancel()
-        for run in self._runs.values():
+        for run in tuple(self._runs.values()):
             await run.abandon()
         await self._heartbeat.stop()
 
@@ -328,6 +330,7 @@ class Dispatcher:
                 executor=self._executor,
                 planner=self.planner,
                 shares=self._shares,
+                others=Others(partial(begun_before, self._runs, job.id), self.wait_for_stored),
                 on_open=self.wake,
                 on_stored=self._announce_stored,
             )
@@ -356,6 +359,7 @@ class Dispatcher:
             with contextlib.suppress(CatalogError):
                 await self._catalog.release_grams(self._heartbeat.dispatcher, run.grams)
             self._runs.pop(job.id, None)
+            run.is_recorded.set()
             self._announce_stored()
             self.wake()
 

@@ -23,8 +23,9 @@ from gramserve.catalog import INTERRUPTED, Catalog, JobProgress, JobRecord
 from gramserve.config import Settings
 from gramserve.errors import CatalogError, GramserveError, IllegalTransitionError
 from gramserve.plan import BlockIndex, BlockMap
-from gramserve.service.background import run_in_daemon
+from gramserve.service.computation import Computation
 from gramserve.service.inspection import drop_damaged
+from gramserve.service.others import Others
 from gramserve.service.pace import Pace, PaceMeter
 from gramserve.service.patience import Patience
 from gramserve.service.planner import Planner
@@ -59,6 +60,8 @@ class JobRun:
         Parts of the server.
     shares : Shares
         The runs that share the workers.
+    others : Others
+        The computations that were begun before this one.
     on_open : callable
         Called when further jobs may be attached.
     on_stored : callable
@@ -76,6 +79,7 @@ class JobRun:
         executor: Executor,
         planner: Planner,
         shares: Shares,
+        others: Others,
         on_open: Callable[[], None],
         on_stored: Callable[[], None],
     ) -> None:
@@ -84,6 +88,8 @@ class JobRun:
         self.grams = frozenset(job.grams.values())
         self.is_open = False
         """Whether further jobs may be attached."""
+        self.is_recorded = asyncio.Event()
+        """Set when others can see what it computes, or that it computes nothing."""
         self.pace = Pace()
         self._settings = settings
         self._layout = layout
@@ -105,12 +111,13 @@ class JobRun:
         self._reason: str | None = None
         self._ending = INTERRUPTED
         self._patience = Patience(self._stop.is_set)
+        self._computation = Computation(planner, self._scheduler, others, self._stop, self._leave)
 
     @property
     def waiting_reason(self) -> str | None:
         """Why nothing is computed or written now, known here before the catalog takes it."""
         known = None if self._progress is None else self._progress.waiting_reason
-        return known or self._patience.trouble
+        return known or self._computation.reason or self._patience.trouble
 
     @property
     def stored(self) -> BlockMap | None:
@@ -144,7 +151,7 @@ class JobRun:
         blocks : collection of (int, int)
             Canonical blocks.
         """
-        self._scheduler.prefer(blocks)
+        self._computation.prefer(blocks)
 
     async def attach(self, job: JobRecord) -> None:
         """Let a job share the computation from now on.
@@ -206,6 +213,7 @@ class JobRun:
             await catalog.explain_wait(job.id, _STARTING, epoch=job.epoch)
             planned = await self._planner.plan_job(job)
             await self._planner.record(planned)
+            self.is_recorded.set()
             plan = planned.plan
             work = await asyncio.to_thread(
                 open_work,
@@ -229,16 +237,12 @@ class JobRun:
             while len(self._results) > _MOST_UNWRITTEN and not self._stop.is_set():
                 time.sleep(_FLUSH_S)
 
-        def compute() -> RunOutcome:
-            return self._scheduler.run(work, observe, self._stop.is_set, self._leave.is_set)
-
         self.is_open = not self._stop.is_set()
         self._on_open()
         try:
             async with self._reporting(PaceMeter(plan.grid.entry_count), provenance):
                 await drop_damaged(work, job.grams, catalog, self._stop.is_set)
-                await self._planner.adopt(planned, self._stop.is_set)
-                outcome = await run_in_daemon(compute, f"job-{job.id}")
+                outcome = await self._computation.run(planned, work, observe)
         finally:
             self.is_open = False
         await self._finish(outcome, provenance, work)
@@ -275,7 +279,10 @@ class JobRun:
     async def _write(self, meter: PaceMeter, provenance: Provenance) -> None:
         progress, results = self._progress, self._results
         told = frozenset(self.jobs)
-        if progress is None or (progress is self._written and told == self._told):
+        if progress is None:
+            return
+        reason = progress.waiting_reason or self._computation.reason
+        if progress is self._written and told == self._told and reason == self._reason:
             return
         self._results = []
         try:
@@ -287,8 +294,8 @@ class JobRun:
             self._results = results + self._results
             raise
         are_new, self._written, self._told = told != self._told, progress, told
-        if are_new or progress.waiting_reason != self._reason:
-            self._reason = progress.waiting_reason
+        if are_new or reason != self._reason:
+            self._reason = reason
             for job in tuple(self.jobs.values()):
                 await self._catalog.explain_wait(job.id, self._reason, epoch=job.epoch)
 
@@ -315,15 +322,17 @@ class JobRun:
 
         On a later run of a job much of that is its own work.
         """
-        return self._found.setdefault(job.id, found if job.epoch == 1 else job.blocks_reused)
+        known = found if job.epoch == 1 else job.blocks_reused
+        first = self._found.setdefault(job.id, known - self._computation.taken_over)
+        return first + self._computation.taken_over
 
     async def _finish(self, outcome: RunOutcome, provenance: Provenance, work: GramWork) -> None:
         if outcome.failed:
             for some in batched(outcome.failed.items(), _FAILURES_AT_ONCE):
                 await self._catalog.record_blocks(provenance.of_failures(dict(some)))
             await self._tell(outcome.done, outcome.reused, outcome.failed_count, outcome.total)
-            await self.fail(*_first_failure(outcome))
-        elif outcome.is_complete and not await asyncio.to_thread(_is_stored, work):
+            await self.fail(*outcome.first_failure())
+        elif outcome.is_complete and not await asyncio.to_thread(work.is_stored):
             await self.requeue(_LOST_AGAIN)
         elif outcome.is_complete:
             for job in tuple(self.jobs.values()):
@@ -386,17 +395,3 @@ class JobRun:
 
 def _is_held(job: JobRecord, now: JobRecord | None) -> bool:
     return now is not None and now.epoch == job.epoch and now.state in {"planning", "running"}
-
-
-def _is_stored(work: GramWork) -> bool:
-    """Whether every block is there now: one may have been found damaged since it was counted."""
-    return len(work.stored_blocks()) == work.grid.block_count
-
-
-def _first_failure(outcome: RunOutcome) -> tuple[str, str]:
-    block, failure = next(iter(outcome.failed.items()))
-    message = (
-        f"{outcome.failed_count} of {outcome.total} blocks failed, {outcome.done} are stored; "
-        f"block ({block[0]}, {block[1]}): {failure.message}"
-    )
-    return failure.code, message

@@ -1,7 +1,7 @@
 """From a request to a plan: data sets looked up, engine chosen, stored blocks counted."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +11,9 @@ from gramserve.catalog import Catalog, GramRecord, JobRecord
 from gramserve.config import Settings
 from gramserve.errors import ShapeError
 from gramserve.kernels import choose_engine, result_dtype
-from gramserve.plan import Grid, Plan, make_grid, make_plan
+from gramserve.plan import BlockMap, Grid, Plan, make_grid, make_plan
 from gramserve.service.adopter import Adopter, WantedGram, header_of
+from gramserve.service.awaited import Awaited
 from gramserve.spec import (
     JobRequest,
     KernelSpec,
@@ -22,7 +23,7 @@ from gramserve.spec import (
     kernel_address,
     parse_kernel,
 )
-from gramserve.store import GramStore, StateLayout, stored_mask, wanted_mask
+from gramserve.store import GramStore, StateLayout, masked_blocks, stored_mask, wanted_mask
 
 
 @dataclass(frozen=True)
@@ -212,6 +213,43 @@ class Planner:
         return sum(
             [await self.adopter.adopt(gram, should_stop) for gram in planned.wanted.values()]
         )
+
+    async def await_others(self, planned: PlannedJob, running: Collection[str]) -> Awaited | None:
+        """Find the missing blocks of a recorded plan that other computations are going to store.
+
+        Parameters
+        ----------
+        planned : PlannedJob
+            After :meth:`adopt`.
+        running : collection of str
+            Ids of the Gram matrices whose computations began before, and go on.
+
+        Returns
+        -------
+        Awaited or None
+            None when there are none.
+        """
+        grams = [(gram, await self._catalog.kin(gram.address)) for gram in planned.wanted.values()]
+        if not any(other.id in running for _, kin in grams for other in kin):
+            return None
+        return await asyncio.to_thread(self._await_others, planned.plan.grid, grams, running)
+
+    def _await_others(
+        self,
+        grid: Grid,
+        grams: Sequence[tuple[WantedGram, Sequence[GramRecord]]],
+        running: Collection[str],
+    ) -> Awaited | None:
+        found = Awaited(BlockMap(grid))
+        for gram, kin in grams:
+            here = stored_mask(GramStore(self._layout.gram(gram.id), gram.header))
+            others = [other for other in kin if other.id in running]
+            for source, blocks, mask in self.adopter.awaited(gram, others, here):
+                theirs = BlockMap(grid, masked_blocks(mask))
+                found.sources.append((source, blocks, theirs))
+                for block in theirs:
+                    found.blocks.add(block)
+        return found if found.sources else None
 
     async def record(self, planned: PlannedJob) -> None:
         """Make the Gram matrices of a plan known, in store and catalog.

@@ -55,7 +55,34 @@ class BlockSource:
         ndarray of bool
             As :func:`stored_mask` orders them; not only those that the target lacks.
         """
-        stored = stored_mask(self.source)
+        return self._coverable(stored_mask(self.source))
+
+    def reachable(self) -> Mask:
+        """Say which blocks of the target can be taken from here when the source is complete.
+
+        Returns
+        -------
+        ndarray of bool
+            As :meth:`available`.
+        """
+        return self._coverable(np.ones_like(stored_mask(self.source)))
+
+    def origins(self, block: Block) -> tuple[Block, ...]:
+        """Return the blocks of the source, canonical, that hold the numbers of one.
+
+        Parameters
+        ----------
+        block : tuple of int
+            One that is :meth:`reachable`.
+        """
+        size = self.target.block_size
+        return self._origins(
+            self.rows[block[0] * size : (block[0] + 1) * size],
+            self.columns[block[1] * size : (block[1] + 1) * size],
+        )
+
+    def _coverable(self, stored: Mask) -> Mask:
+        """Return which blocks of the target lie in some blocks of the source."""
         if self.is_transposed:
             stored = stored.T
         size, theirs = self.target.block_size, self.source.block_size

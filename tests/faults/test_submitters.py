@@ -62,3 +62,38 @@ def test_each_block_is_computed_exactly_once(faulty, table):
             for name, gram in body["grams"].items():
                 expected = gs.compute_gram(x, kernel=kernel(name), engine="reference")
                 np.testing.assert_allclose(talk.rows(gram), expected, rtol=1e-5)
+
+
+def test_jobs_on_data_that_overlap_share_blocks_while_both_run(faulty, table):
+    """Each asks for another matrix; a panel of items that both have is compared once."""
+    table.pause(0.05)
+    before = table.computed()
+    everything = items(12)
+    parts = [everything, everything[: 3 * BLOCK], everything[BLOCK:], everything[::-1].copy()]
+    start, bodies, faults = threading.Barrier(len(parts)), [], []
+
+    def ask(x):
+        try:
+            with Talk(faulty) as talk:
+                dataset = talk.upload(x)
+                start.wait()
+                job = talk.submit(dataset, kernel=kernel("ntk"), block_size=BLOCK)
+                bodies.append((x, talk.wait(job)))
+        except BaseException as error:
+            faults.append(error)
+
+    threads = [threading.Thread(target=ask, args=(x,)) for x in parts]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not faults
+    assert {body["state"] for _, body in bodies} == {"succeeded"}
+    computed = table.computed() - before
+    # All are parts of the first, whichever of them came first: ten pairs of panels in all.
+    assert sum(computed.values()) == BLOCKS
+    assert sum(body["blocks"]["reused"] for _, body in bodies) == 10 + 6 + 6 + 10 - BLOCKS
+    with Talk(faulty) as talk:
+        for x, body in bodies:
+            expected = gs.compute_gram(x, kernel=kernel("ntk"), engine="reference")
+            np.testing.assert_allclose(talk.rows(body["gram"]), expected, rtol=1e-5)
