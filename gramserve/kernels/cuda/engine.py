@@ -1,6 +1,5 @@
 """The CUDA engine's side of the engine protocol."""
 
-import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
@@ -8,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gramserve.arrays import Device, cuda_unavailable, find_devices, namespace_of, to_host
-from gramserve.errors import EngineUnavailableError, NonFiniteKernelError
+from gramserve.arrays import Device, OwnCard, namespace_of, to_host
+from gramserve.errors import NonFiniteKernelError
 from gramserve.kernels.cpu import CpuEngine
 from gramserve.kernels.cuda.activations import find_unsupported
 from gramserve.kernels.cuda.program import Program, lower_for
@@ -27,7 +26,7 @@ class CudaEngine:
 
     Parameters
     ----------
-    device : Device, optional
+    device : Device or OwnCard, optional
         Where to compute; by default the first card of ``CUDA_VISIBLE_DEVICES``, looked for when
         it is needed first.
     """
@@ -35,30 +34,20 @@ class CudaEngine:
     name = "cuda"
     about = "CUDA, cyclic tiles in registers"
 
-    def __init__(self, device: Device | None = None) -> None:
-        self._device = device
+    def __init__(self, device: Device | OwnCard | None = None) -> None:
+        self._own = device if isinstance(device, OwnCard) else OwnCard(device)
         self._dense = ReferenceEngine()
         self._host = CpuEngine()
         self._programs: OrderedDict[tuple[Any, ...], Program] = OrderedDict()
-        # Threads of one process share a card: their blocks follow each other.
-        self._lock = threading.Lock()
 
     @property
     def device(self) -> str:
         """Name of the card; "cuda" while none is there."""
-        return "cuda" if self.missing() else self._card().name
+        return self._own.name or "cuda"
 
     def missing(self) -> str | None:
         """Return why there is no card to compute on, or None."""
-        return None if self._device is not None else cuda_unavailable()
-
-    def _card(self) -> Device:
-        if self._device is None:
-            reason = cuda_unavailable()
-            if reason is not None:
-                raise EngineUnavailableError(reason)
-            self._device = find_devices()[0]
-        return self._device
+        return self._own.missing()
 
     def refusal(self, spec: KernelSpec, precision: Precision) -> str | None:  # noqa: ARG002
         """Return why the engine cannot run a kernel, or None if it can."""
@@ -141,8 +130,8 @@ class CudaEngine:
             When the card fails.
         """
         infer_shapes(spec, rows.values.shape[1:])
-        with self._lock:
-            device = self._card()
+        device = self._own.device()
+        with self._own.turn:
             program = self._program(device, spec, rows.values.shape[1:], precision)
             block = Block(spec, rows, columns, *label_items(rows, columns))
             ends = evaluate_block(device, program, block)
