@@ -5,7 +5,7 @@ import logging
 import queue
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,6 +13,7 @@ import dask
 from distributed import Client, Future, LocalCluster
 from distributed.scheduler import KilledWorker
 
+from gramserve.blocks.card_workers import CardCluster
 from gramserve.blocks.executor import Completion, Task
 from gramserve.errors import WorkerLostError
 
@@ -115,11 +116,21 @@ class DaskExecutor:
         Worker processes of the LocalCluster.
     threads : int
         Threads of each.
+    cards : sequence of str
+        ``CUDA_VISIBLE_DEVICES`` of each worker of the LocalCluster, where it is one of one thread
+        for each card instead.
     """
 
-    def __init__(self, address: str | None = None, *, workers: int = 1, threads: int = 1) -> None:
-        self._address = address
-        self._workers, self._threads = workers, threads
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        workers: int = 1,
+        threads: int = 1,
+        cards: Sequence[str] = (),
+    ) -> None:
+        self._address, self._cards = address, cards
+        self._workers, self._threads = (len(cards), 1) if cards else (workers, threads)
         self._lock = threading.Lock()
         self._cluster: LocalCluster | None = None
         self._client: Client | None = None
@@ -170,9 +181,7 @@ class DaskExecutor:
     def _connect(self) -> None:
         if self._address is None:
             with dask.config.set({"distributed.nanny.pre-spawn-environ": _WORKER_ENVIRONMENT}):
-                self._cluster = LocalCluster(
-                    n_workers=self._workers,
-                    threads_per_worker=self._threads,
+                self._cluster = self._start_cluster(
                     processes=True,
                     host="127.0.0.1",
                     dashboard_address="127.0.0.1:0",
@@ -186,6 +195,13 @@ class DaskExecutor:
             self._cluster if self._cluster is not None else self._address,
             set_as_default=False,
             timeout=_CONNECT_SECONDS,
+        )
+
+    def _start_cluster(self, **options: Any) -> LocalCluster:
+        if self._cards:
+            return CardCluster(self._cards, **options)
+        return LocalCluster(
+            n_workers=self._workers, threads_per_worker=self._threads, **options
         )
 
     def _disconnect(self) -> None:

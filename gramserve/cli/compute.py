@@ -79,7 +79,7 @@ def compute(
     work = request.open(plan, threads=settings.engine_threads if processes else usable_cores())
     started = time.perf_counter()
     try:
-        outcome = _run(work, processes, terminal)
+        outcome = _run(work, processes, plan.engine, terminal)
     except KeyboardInterrupt:
         terminal.say(f"interrupted; {_how_to_go_on(request)}")
         raise typer.Exit(INTERRUPTED) from None
@@ -96,11 +96,11 @@ def compute(
     )
 
 
-def _run(work: "GramWork", workers: int, terminal: Terminal) -> "RunOutcome":
+def _run(work: "GramWork", workers: int, engine: str, terminal: Terminal) -> "RunOutcome":
     from gramserve.blocks import Scheduler, open_executor
     from gramserve.cli.bar import ComputeBar
 
-    executor = open_executor(workers=workers)
+    executor = open_executor(workers=workers, engine=engine)
     outage: list[str] = []
     try:
         with ComputeBar(visible=terminal.shows_progress) as bar:

@@ -1,0 +1,66 @@
+"""Workers for cards, which need not be there: processes that see what they are told to see."""
+
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass
+
+import pytest
+
+from gramserve.blocks import LoopExecutor, open_executor
+from gramserve.blocks.card_workers import cards_for
+from gramserve.blocks.cluster import DaskExecutor
+
+pytestmark = pytest.mark.usefixtures("lost_connections")
+
+CARDS = ("3", "GPU-5f2c")
+
+
+@dataclass(frozen=True)
+class Sees:
+    """A task that tells which card its process sees."""
+
+    number: int
+
+    def run(self):
+        time.sleep(0.05)
+        return os.environ.get("CUDA_VISIBLE_DEVICES"), os.getpid(), os.environ["OMP_NUM_THREADS"]
+
+
+def seen(executor, count=8):
+    found = []
+    with executor.session() as session:
+        for number in range(count):
+            session.submit(Sees(number))
+        while len(found) < count:
+            found += [each.result for each in session.poll(20)]
+    return found
+
+
+def test_every_card_has_a_process_of_one_thread_that_sees_it_alone():
+    executor = DaskExecutor(cards=CARDS, workers=7, threads=3)
+    try:
+        assert executor.slots == 2
+        found = seen(executor)
+        assert {card for card, *_ in found} == set(CARDS)
+        assert len({pid for _, pid, _ in found}) == 2
+        assert {threads for *_, threads in found} == {"1"}
+        assert set(executor.client().nthreads().values()) == {1}
+        # A process that dies is started again for the same card.
+        died = {card: pid for card, pid, _ in found}["3"]
+        os.kill(died, signal.SIGKILL)
+        deadline = time.monotonic() + 60
+        while True:
+            pids = {pid for card, pid, _ in seen(executor) if card == "3"}
+            if pids and died not in pids:
+                break
+            assert time.monotonic() < deadline
+    finally:
+        executor.close()
+
+
+def test_engines_without_cards_have_no_workers_for_them(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    assert [cards_for(engine) for engine in ("cpu", "reference", "auto", "cuda")] == [()] * 4
+    assert isinstance(open_executor(workers=0, engine="cuda"), LoopExecutor)
