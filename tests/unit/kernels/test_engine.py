@@ -10,6 +10,11 @@ from gramserve.spec import PRECISIONS, parse_kernel
 MYRTLE = parse_kernel("myrtle5")
 
 
+@pytest.fixture(autouse=True)
+def _without_card(monkeypatch):
+    monkeypatch.setattr(ENGINES["cuda"], "missing", lambda: "hidden from these tests")
+
+
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("wanted", ["auto", "cpu", "reference"])
 def test_the_engine_asked_for_runs_or_the_fastest_and_says_why(wanted, precision):
