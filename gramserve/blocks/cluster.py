@@ -2,7 +2,9 @@
 
 import itertools
 import logging
+import os
 import queue
+import sys
 import threading
 import uuid
 from collections.abc import Iterator, Sequence
@@ -15,7 +17,7 @@ from distributed.scheduler import KilledWorker
 
 from gramserve.blocks.card_workers import CardCluster
 from gramserve.blocks.executor import Completion, Task
-from gramserve.errors import WorkerLostError
+from gramserve.errors import DeviceLostError, WorkerLostError
 
 _CONNECT_SECONDS = 20
 _RESULT_SECONDS = 60
@@ -35,8 +37,17 @@ _WORKER_ENVIRONMENT = {
 
 
 def run_task(task: Task) -> Any:
-    """Run a task in a worker process; Dask needs a function of a module."""
-    return task.run()
+    """Run a task in a worker process; Dask needs a function of a module.
+
+    A process that has lost its device ends: its nanny starts another one, and Dask gives the task,
+    of which stored blocks stay, to that one or to another worker.
+    """
+    try:
+        return task.run()
+    except DeviceLostError as error:
+        sys.stderr.write(f"this worker ends and is started again: {error}\n")
+        sys.stderr.flush()
+        os._exit(1)
 
 
 class DaskSession:
@@ -90,7 +101,8 @@ class DaskSession:
         if isinstance(error, KilledWorker):
             error = WorkerLostError(
                 "workers died again and again while they ran this task; a common cause is too "
-                "little memory: use a smaller block_size or fewer workers"
+                "little memory: use a smaller block_size or fewer workers; what a card failed of, "
+                "their standard error says"
             )
         elif error is None:
             error = WorkerLostError("the Dask scheduler was lost while this task ran", outage=True)
@@ -200,9 +212,7 @@ class DaskExecutor:
     def _start_cluster(self, **options: Any) -> LocalCluster:
         if self._cards:
             return CardCluster(self._cards, **options)
-        return LocalCluster(
-            n_workers=self._workers, threads_per_worker=self._threads, **options
-        )
+        return LocalCluster(n_workers=self._workers, threads_per_worker=self._threads, **options)
 
     def _disconnect(self) -> None:
         for resource in (self._client, self._cluster):

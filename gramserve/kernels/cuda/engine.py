@@ -232,9 +232,7 @@ def _evaluate_part(
             device.download(stored, place, stream)
         # A tangent kernel may be finite where the covariance that goes with it is not.
         bad = [
-            to_host(end.s)
-            for end in ends.values()
-            if not namespace_of(end.s).isfinite(end.s).all()
+            to_host(end.s) for end in ends.values() if not namespace_of(end.s).isfinite(end.s).all()
         ]
         stream.synchronize()
     for place in places.values():

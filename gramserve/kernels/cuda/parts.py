@@ -87,9 +87,7 @@ def cut_parts(whole: Part, *needs: Need) -> Iterator[Part]:
         yield from cut_parts(part, *needs)
 
 
-def device_need(
-    program: Program, spec: KernelSpec, item_shape: tuple[int, ...], room: int
-) -> Need:
+def device_need(program: Program, spec: KernelSpec, item_shape: tuple[int, ...], room: int) -> Need:
     """Return what a part takes on a device besides the states of batches.
 
     Parameters

@@ -15,7 +15,12 @@ from gramserve.arrays import OwnCard
 from gramserve.arrays.inventory import visible_tokens
 from gramserve.blocks import LoopExecutor, Policy, Scheduler
 from gramserve.compute import compute_gram
-from gramserve.errors import DeviceMemoryError, EngineUnavailableError, NonFiniteKernelError
+from gramserve.errors import (
+    DeviceLostError,
+    DeviceMemoryError,
+    EngineUnavailableError,
+    NonFiniteKernelError,
+)
 from gramserve.kernels import (
     ENGINES,
     Items,
@@ -164,7 +169,9 @@ def test_a_forked_process_does_not_touch_the_card(monkeypatch):
 def pairs_of(parts, shape):
     count = np.zeros(shape, int)
     for part in parts:
-        count[part.rows, part.columns] += np.triu(np.ones(part.shape, int)) if part.is_diagonal else 1
+        count[part.rows, part.columns] += (
+            np.triu(np.ones(part.shape, int)) if part.is_diagonal else 1
+        )
     return count
 
 
@@ -273,3 +280,14 @@ def test_blocks_for_a_card_are_larger():
     assert choose_block_size(fc, (784,), "cuda") == 4096
     dear = [choose_block_size(myrtle, (32, 32, 3), engine) for engine in ("cuda", "cpu")]
     assert dear[0] >= 8 * dear[1]
+
+
+@pytest.mark.usefixtures("with_card")
+def test_a_card_that_is_lost_ends_the_task_and_not_only_its_block(tmp_path, monkeypatch):
+    class Lost(ShimDevice):
+        def upload(self, values, stream):
+            raise DeviceLostError("an illegal address was read: start it again")
+
+    monkeypatch.setitem(ENGINES, "cuda", CudaEngine(Lost()))
+    outcome = Scheduler(LoopExecutor(), policy=FAST).run(make_work(tmp_path, images(3)))
+    assert {each.code for each in outcome.failed.values()} == {"device_lost"}
