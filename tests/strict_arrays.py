@@ -12,11 +12,14 @@ import numpy as np
 
 from gramserve.errors import DeviceMemoryError
 
-_FUNCTIONS = """
-abs all arange arctan arctan2 argwhere asarray broadcast_to clip cos cosh diagonal divide einsum exp
-expm1 full_like hypot isfinite isinf log1p matmul maximum minimum multiply ones_like sign sin sinh
-sqrt subtract tanh trace unravel_index where zeros zeros_like
-""".split()  # the dense engine's words, all of which docs.cupy.dev lists
+_FUNCTIONS = (
+    "abs", "all", "arange", "arctan", "arctan2", "argwhere", "asarray", "broadcast_to", "clip",
+    "cos", "cosh", "diagonal", "divide", "einsum", "exp", "expm1", "full_like", "hypot",
+    "isfinite", "isinf", "log1p", "matmul", "maximum", "minimum", "multiply", "ones_like", "sign",
+    "sin", "sinh", "sqrt", "subtract", "tanh", "trace", "unravel_index", "where", "zeros",
+    "zeros_like",
+)  # fmt: skip
+"""The words of the dense engine, all of which CuPy has."""
 
 _FROM_HOST = {"asarray"}
 
@@ -104,13 +107,13 @@ def _method(name):
     return call
 
 
-_BINARY = "add sub mul truediv floordiv mod pow matmul lt le gt ge eq ne and or".split()
+_ARITHMETIC = ("add", "sub", "mul", "truediv", "pow")
+_COMPARISONS = ("lt", "le", "gt", "ge", "eq", "ne", "and", "or")
 for _name in (
-    *(f"__{each}__" for each in _BINARY),
-    *(f"__r{each}__" for each in "add sub mul truediv pow matmul".split()),
-    *(f"__i{each}__" for each in "add sub mul truediv pow".split()),
-    *("__neg__", "__invert__", "reshape", "transpose", "copy", "sum", "mean", "max", "min"),
-    *("all", "astype", "take", "ravel"),
+    *(f"__{each}__" for each in (*_ARITHMETIC, *_COMPARISONS, "matmul", "mod", "floordiv")),
+    *(f"__{kind}{each}__" for kind in "ri" for each in _ARITHMETIC),
+    *("__neg__", "__invert__", "__rmatmul__", "reshape", "transpose", "copy", "sum", "mean"),
+    *("max", "min", "all", "astype", "take", "ravel"),
 ):
     setattr(StrictArray, _name, _method(_name))
 

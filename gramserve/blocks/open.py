@@ -29,9 +29,8 @@ def open_executor(
     if address is None and workers == 0:
         return LoopExecutor()
     # Dask takes a second to import; the loop does without.
-    from gramserve.blocks.cluster import DaskExecutor  # noqa: PLC0415
-
     from gramserve.blocks.card_workers import cards_for  # noqa: PLC0415
+    from gramserve.blocks.cluster import DaskExecutor  # noqa: PLC0415
 
     cards = cards_for(engine) if address is None else ()
     return DaskExecutor(address, workers=workers, threads=threads, cards=cards)

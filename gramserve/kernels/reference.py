@@ -252,8 +252,9 @@ class ReferenceEngine:
         if needed > room and place.device is not None:
             raise DeviceMemoryError(
                 f"one pair of items of shape {tuple(item_shape)} needs {needed / 2**20:.1f} MiB in "
-                f"{precision}, and {place.device.name} has {room / 2**20:.1f} MiB for it; end other "
-                "programs on the card, or hide it by CUDA_VISIBLE_DEVICES= to compute on the host"
+                f"{precision}, and {place.device.name} has {room / 2**20:.1f} MiB for it; end "
+                "other programs on the card, or hide it by CUDA_VISIBLE_DEVICES= to compute on the "
+                "host"
             )
         if needed > room:
             msg = (

@@ -167,7 +167,8 @@ class CudaEngine:
                     parts += part.halves()[::-1]
                     continue
                 for found in bad:
-                    self._blame(spec, whole.part(part), part, precision, memory_bytes, found)
+                    block = whole.part(part)
+                    self._blame(spec, block, part, precision, found, memory_bytes=memory_bytes)
                 if whole.is_symmetric and not part.is_diagonal:
                     for gram in result.values():
                         gram[part.columns, part.rows] = gram[part.rows, part.columns].T
@@ -191,8 +192,9 @@ class CudaEngine:
         block: Block,
         part: Part,
         precision: Precision,
-        memory_bytes: int,
         gram: NDArray[Any],
+        *,
+        memory_bytes: int,
     ) -> None:
         """Have the reference engine find the layer at which the first bad pair goes wrong."""
         row, column = (int(index) for index in np.argwhere(~np.isfinite(gram))[0])

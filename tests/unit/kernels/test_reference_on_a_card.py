@@ -116,7 +116,7 @@ def test_little_memory_makes_small_batches_and_none_is_an_error_with_a_remedy():
     found = [grams(engine_on(device), spec, x, x)["nngp"] for device in (plenty, little)]
     np.testing.assert_allclose(*found, rtol=1e-12)
     assert little.uploads > plenty.uploads
-    with pytest.raises(DeviceMemoryError, match="a stand-in has .* hide it"):
+    with pytest.raises(DeviceMemoryError, match=r"a stand-in has .* hide it"):
         grams(engine_on(StrictDevice(free=needed)), spec, x, x)
 
 
