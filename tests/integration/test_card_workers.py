@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from gramserve.arrays import Card
 from gramserve.blocks import LoopExecutor, open_executor
 from gramserve.blocks.card_workers import cards_for
 from gramserve.blocks.cluster import DaskExecutor
@@ -81,3 +82,14 @@ def test_engines_without_cards_have_no_workers_for_them(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)
     assert [cards_for(engine) for engine in ("cpu", "reference", "auto", "cuda")] == [()] * 4
     assert isinstance(open_executor(workers=0, engine="cuda"), LoopExecutor)
+
+
+@pytest.mark.parametrize(
+    ("engine", "slots"), [("auto", 2), ("cuda", 2), ("cpu", 6), ("reference", 6)]
+)
+def test_workers_are_counted_in_cards_where_the_engine_uses_them(monkeypatch, engine, slots):
+    cards = [Card(number, "a card", str(number)) for number in range(2)]
+    monkeypatch.setattr("gramserve.blocks.card_workers.find_cards", lambda: cards)
+    executor = open_executor(workers=3, threads=2, engine=engine)
+    assert executor.slots == slots
+    executor.close()
