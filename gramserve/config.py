@@ -35,8 +35,9 @@ class Settings(BaseSettings):
     scheduler_address: str | None = None
     """Address of a Dask scheduler; a LocalCluster of this machine when not given."""
     workers: Annotated[int, Field(ge=0)] = Field(default_factory=usable_cores)
-    """Worker processes of the LocalCluster; the usable CPU cores when not given. 0 computes in
-    threads of the server, one block at a time: for tests and tiny machines."""
+    """Worker processes of the LocalCluster, where it has not one for each card; the usable CPU
+    cores when not given. 0 computes in threads of the server, one block at a time: for tests and
+    tiny machines."""
     threads_per_worker: Annotated[int, Field(ge=1)] = 1
     """Threads of each worker of the LocalCluster."""
     engine_threads: Annotated[int, Field(ge=1)] = 1

@@ -14,6 +14,7 @@
     |   `-- EngineUnavailableError       no engine here runs this kernel
     |-- BlockError (RuntimeError)        one block failed
     |   |-- DeviceMemoryError            the device ran out of memory (retryable)
+    |   |-- DeviceLostError              this process cannot use the device any more (retryable)
     |   |-- WorkerLostError              the worker died (retryable)
     |   `-- NonFiniteKernelError         NaN or infinity; names layer and first pair
     |-- StoreError (OSError)             stored numbers cannot be read or written
@@ -146,6 +147,13 @@ class DeviceMemoryError(BlockError):
     """The device ran out of memory; a smaller batch may fit."""
 
     code = "device_memory"
+    retryable = True
+
+
+class DeviceLostError(BlockError):
+    """A fault after which this process cannot use the device any more; another one can."""
+
+    code = "device_lost"
     retryable = True
 
 

@@ -6,18 +6,23 @@ their mathematics once for both. Kernels of their own they hand to a :class:`Dev
 
 from gramserve.arrays.device import Device, Module, Stream
 from gramserve.arrays.host_memory import keep_freed_memory
-from gramserve.arrays.inventory import cuda_unavailable, find_devices
+from gramserve.arrays.inventory import Card, cuda_unavailable, find_cards, find_devices, open_card
 from gramserve.arrays.namespaces import Array, namespace_of, special_functions_of, to_host
+from gramserve.arrays.own_card import OwnCard
 
 __all__ = [
     "Array",
+    "Card",
     "Device",
     "Module",
+    "OwnCard",
     "Stream",
     "cuda_unavailable",
+    "find_cards",
     "find_devices",
     "keep_freed_memory",
     "namespace_of",
+    "open_card",
     "special_functions_of",
     "to_host",
 ]

@@ -3,7 +3,13 @@
 import contextlib
 from collections.abc import Iterator
 
-from gramserve.errors import BlockError, DeviceMemoryError, EngineUnavailableError, GramserveError
+from gramserve.errors import (
+    BlockError,
+    DeviceLostError,
+    DeviceMemoryError,
+    EngineUnavailableError,
+    GramserveError,
+)
 
 _OUT_OF_MEMORY = {
     "CUDARuntimeError": 2,  # cudaErrorMemoryAllocation
@@ -32,7 +38,8 @@ def translated(error: Exception) -> GramserveError | None:
     -------
     GramserveError or None
         DeviceMemoryError where memory was short, EngineUnavailableError where the card or a library
-        of CUDA is missing, BlockError for other faults of CuPy or CUDA; None where the exception is
+        of CUDA is missing, DeviceLostError for faults that last as long as the process, BlockError
+        for others of CuPy or CUDA; None where the exception is
         nobody's but the caller's.
     """
     # By name, so that this needs no CuPy: its classes live in cupy and cupy_backends.
@@ -56,7 +63,7 @@ def translated(error: Exception) -> GramserveError | None:
             "CUDA_VISIBLE_DEVICES may hide some"
         )
     elif kind in _OF_CUDA and status in _LASTING:
-        meant = BlockError(
+        meant = DeviceLostError(
             f"a kernel failed on the device: {said}; this process cannot use the device any more, "
             "so start it again"
         )
@@ -75,6 +82,8 @@ def device_guard() -> Iterator[None]:
         Out of memory; may be tried again with less.
     EngineUnavailableError
         The card or a library of CUDA is missing.
+    DeviceLostError
+        A fault that lasts as long as the process.
     BlockError
         Any other fault.
     """

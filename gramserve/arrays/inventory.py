@@ -1,10 +1,25 @@
 """Which cards this process can use, and if none, why."""
 
+import os
+from dataclasses import dataclass
+
 from gramserve.arrays.device import OLDEST_CAPABILITY, Device
 
 _INSTALL = "pip install 'gramserve[cuda]'"
 _NO_DRIVER = frozenset({34, 35})
 _NO_CARD = 100
+
+
+@dataclass(frozen=True)
+class Card:
+    """A card that this process could use; knowing it takes no memory of it."""
+
+    index: int
+    """Its number among those that ``CUDA_VISIBLE_DEVICES`` leaves."""
+    name: str
+    """What its maker calls it."""
+    visible: str
+    """What ``CUDA_VISIBLE_DEVICES`` is for a process that is to see this card alone."""
 
 
 def cuda_unavailable() -> str | None:
@@ -59,26 +74,75 @@ def _missing_card() -> str | None:
     return None
 
 
-def find_devices() -> list[Device]:
-    """Return the cards of this process, in the order of CUDA; none if there is none.
+def find_cards() -> list[Card]:
+    """Return the cards of this process without opening them; none if there is none.
 
     Returns
     -------
-    list of Device
-        Those with compute capability 8.0 or later, each with its number in the order that
-        ``CUDA_VISIBLE_DEVICES`` gives.
+    list of Card
+        Those with compute capability 8.0 or later, in the order of CUDA.
     """
     if cuda_unavailable() is not None:
         return []
     import cupy  # noqa: PLC0415
 
-    from gramserve.arrays.cuda_device import CudaDevice  # noqa: PLC0415
-
+    runtime = cupy.cuda.runtime
+    count = runtime.getDeviceCount()
+    tokens = visible_tokens(count)
     return [
-        CudaDevice(index)
-        for index in range(cupy.cuda.runtime.getDeviceCount())
+        Card(index, runtime.getDeviceProperties(index)["name"].decode(), tokens[index])
+        for index in range(count)
         if int(cupy.cuda.Device(index).compute_capability) >= OLDEST_CAPABILITY
     ]
+
+
+def visible_tokens(count: int) -> list[str]:
+    """Return how ``CUDA_VISIBLE_DEVICES`` names each card of this process.
+
+    Parameters
+    ----------
+    count : int
+        Cards that CUDA counts.
+
+    Returns
+    -------
+    list of str
+        The first entries of the variable where it is set (numbers, or the UUIDs of cards and of
+        MIG instances), else the numbers from 0 on.
+    """
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if given is None:
+        return [str(index) for index in range(count)]
+    return [token.strip() for token in given.split(",")][:count]
+
+
+def open_card(card: Card) -> Device:
+    """Return a card as a device; takes some memory of it.
+
+    Parameters
+    ----------
+    card : Card
+        From :func:`find_cards`.
+
+    Returns
+    -------
+    Device
+        Ready for compiling, memory and streams.
+    """
+    from gramserve.arrays.cuda_device import CudaDevice  # noqa: PLC0415
+
+    return CudaDevice(card.index)
+
+
+def find_devices() -> list[Device]:
+    """Return the cards of this process as devices, in the order of CUDA; none if there is none.
+
+    Returns
+    -------
+    list of Device
+        Those of :func:`find_cards`, all opened.
+    """
+    return [open_card(card) for card in find_cards()]
 
 
 def _one_line(error: Exception) -> str:

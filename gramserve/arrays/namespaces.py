@@ -19,18 +19,21 @@ def namespace_of(array: Any) -> ModuleType:
     Parameters
     ----------
     array : array
-        A NumPy or CuPy array.
+        A NumPy or CuPy array, or one that says so itself by the array API's
+        ``__array_namespace__``.
 
     Returns
     -------
     module
-        ``numpy`` or ``cupy``.
+        ``numpy``, ``cupy``, or what the array names.
     """
+    if isinstance(array, np.ndarray | np.generic):
+        return np
     if type(array).__module__.partition(".")[0] == "cupy":
         import cupy  # noqa: PLC0415
 
         return cupy  # type: ignore[no-any-return]
-    return np
+    return array.__array_namespace__() if hasattr(array, "__array_namespace__") else np
 
 
 def special_functions_of(array: Any) -> ModuleType:

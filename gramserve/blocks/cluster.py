@@ -2,11 +2,13 @@
 
 import itertools
 import logging
+import os
 import queue
+import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,8 +16,9 @@ import dask
 from distributed import Client, Future, LocalCluster
 from distributed.scheduler import KilledWorker
 
+from gramserve.blocks.card_workers import CardCluster
 from gramserve.blocks.executor import Completion, Task
-from gramserve.errors import WorkerLostError
+from gramserve.errors import DeviceLostError, WorkerLostError
 
 _CONNECT_SECONDS = 20
 _RESULT_SECONDS = 60
@@ -45,8 +48,17 @@ _WORKER_ENVIRONMENT = {
 
 
 def run_task(task: Task) -> Any:
-    """Run a task in a worker process; Dask needs a function of a module."""
-    return task.run()
+    """Run a task in a worker process; Dask needs a function of a module.
+
+    A process that has lost its device ends: its nanny starts another one, and Dask gives the task,
+    of which stored blocks stay, to that one or to another worker.
+    """
+    try:
+        return task.run()
+    except DeviceLostError as error:
+        sys.stderr.write(f"this worker ends and is started again: {error}\n")
+        sys.stderr.flush()
+        os._exit(1)
 
 
 class DaskSession:
@@ -106,7 +118,8 @@ class DaskSession:
         if isinstance(error, KilledWorker):
             error = WorkerLostError(
                 "workers died again and again while they ran this task; a common cause is too "
-                "little memory: use a smaller block_size or fewer workers"
+                "little memory: use a smaller block_size or fewer workers; what a card failed of, "
+                "their standard error says"
             )
         elif error is None:
             error = WorkerLostError("the Dask scheduler was lost while this task ran", outage=True)
@@ -162,11 +175,21 @@ class DaskExecutor:
         Worker processes of the LocalCluster.
     threads : int
         Threads of each.
+    cards : sequence of str
+        ``CUDA_VISIBLE_DEVICES`` of each worker of the LocalCluster, where it is one of one thread
+        for each card instead.
     """
 
-    def __init__(self, address: str | None = None, *, workers: int = 1, threads: int = 1) -> None:
-        self._address = address
-        self._workers, self._threads = workers, threads
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        workers: int = 1,
+        threads: int = 1,
+        cards: Sequence[str] = (),
+    ) -> None:
+        self._address, self._cards = address, cards
+        self._workers, self._threads = (len(cards), 1) if cards else (workers, threads)
         self._connecting = threading.Lock()
         self._failure: tuple[float, WorkerLostError] | None = None
         self._cluster: LocalCluster | None = None
@@ -249,9 +272,7 @@ class DaskExecutor:
     def _connect(self) -> None:
         if self._address is None:
             with dask.config.set({"distributed.nanny.pre-spawn-environ": _WORKER_ENVIRONMENT}):
-                self._cluster = LocalCluster(
-                    n_workers=self._workers,
-                    threads_per_worker=self._threads,
+                self._cluster = self._start_cluster(
                     processes=True,
                     host="127.0.0.1",
                     dashboard_address="127.0.0.1:0",
@@ -266,6 +287,11 @@ class DaskExecutor:
             set_as_default=False,
             timeout=_CONNECT_SECONDS,
         )
+
+    def _start_cluster(self, **options: Any) -> LocalCluster:
+        if self._cards:
+            return CardCluster(self._cards, **options)
+        return LocalCluster(n_workers=self._workers, threads_per_worker=self._threads, **options)
 
     def _disconnect(self) -> None:
         for resource in (self._client, self._cluster):

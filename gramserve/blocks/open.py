@@ -3,7 +3,9 @@
 from gramserve.blocks.executor import Executor, LoopExecutor
 
 
-def open_executor(address: str | None = None, *, workers: int = 1, threads: int = 1) -> Executor:
+def open_executor(
+    address: str | None = None, *, workers: int = 1, threads: int = 1, engine: str = "cpu"
+) -> Executor:
     """Return an executor; processes start on first use.
 
     Parameters
@@ -15,6 +17,9 @@ def open_executor(address: str | None = None, *, workers: int = 1, threads: int 
         thread.
     threads : int
         Threads of each worker process.
+    engine : str
+        The engine asked for. Where it is "cuda", or "auto" and there are cards, the workers on
+        this machine are one for each card, of one thread, however many were asked for.
 
     Returns
     -------
@@ -24,6 +29,8 @@ def open_executor(address: str | None = None, *, workers: int = 1, threads: int 
     if address is None and workers == 0:
         return LoopExecutor()
     # Dask takes a second to import; the loop does without.
+    from gramserve.blocks.card_workers import cards_for  # noqa: PLC0415
     from gramserve.blocks.cluster import DaskExecutor  # noqa: PLC0415
 
-    return DaskExecutor(address, workers=workers, threads=threads)
+    cards = cards_for(engine) if address is None else ()
+    return DaskExecutor(address, workers=workers, threads=threads, cards=cards)

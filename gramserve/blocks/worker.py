@@ -23,6 +23,7 @@ from gramserve.blocks.task import (
 from gramserve.errors import (
     BlockMissingError,
     CorruptBlockError,
+    DeviceLostError,
     GramserveError,
     StorageFullError,
 )
@@ -75,13 +76,21 @@ def _attempt(
     block: BlockIndex,
     work: Callable[[Engine], tuple[tuple[OutputName, str], ...]],
 ) -> BlockResult:
-    """Run the work of one block; a failure is a record, so that its neighbours go on."""
+    """Run the work of one block; a failure is a record, so that its neighbours go on.
+
+    Raises
+    ------
+    DeviceLostError
+        When none of them could.
+    """
     began = time.perf_counter()
     engine = _engine(recipe)
     failure: Failure | None = None
     checksums: tuple[tuple[OutputName, str], ...] = ()
     try:
         checksums = work(engine)
+    except DeviceLostError:
+        raise  # whatever this process computes next would fail too
     except GramserveError as error:
         failure = Failure(
             error.code, str(error), error.retryable, is_outage=isinstance(error, StorageFullError)

@@ -83,7 +83,7 @@ def compute(
     started = time.perf_counter()
     try:
         request.adopt(work)
-        outcome = _run(work, processes, terminal)
+        outcome = _run(work, processes, plan.engine, terminal)
     except KeyboardInterrupt:
         terminal.say(f"interrupted; {_how_to_go_on(request)}")
         raise typer.Exit(INTERRUPTED) from None
@@ -100,12 +100,12 @@ def compute(
     )
 
 
-def _run(work: "GramWork", workers: int, terminal: Terminal) -> "RunOutcome":
+def _run(work: "GramWork", workers: int, engine: str, terminal: Terminal) -> "RunOutcome":
     from gramserve.blocks import Scheduler, open_executor
     from gramserve.cli.bar import ComputeBar
 
     work.drop_damaged()
-    executor = open_executor(workers=workers)
+    executor = open_executor(workers=workers, engine=engine)
     outage: list[str] = []
     try:
         with ComputeBar(visible=terminal.shows_progress) as bar:

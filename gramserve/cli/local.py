@@ -65,6 +65,7 @@ class LocalRequest:
         SpecError, PlanError
             When the items cannot be used or the job does not fit.
         """
+        from gramserve.arrays import find_cards
         from gramserve.client.items import items_of
         from gramserve.kernels import choose_engine
         from gramserve.plan import make_grid, make_plan
@@ -90,7 +91,7 @@ class LocalRequest:
             why_engine=why,
             temporary_bytes=engine.temporary_bytes(self.spec, rows.shape[1:], self.precision),
             worker_memory_bytes=self.worker_memory_bytes,
-            workers=self.workers,
+            workers=max(1, len(find_cards())) if engine.name == "cuda" else self.workers,
             **self._count_cached(grid, rows, columns),
         )
 

@@ -11,7 +11,13 @@ from gramserve.kernels.derivatives import (
     differentiate_kernel,
     pair_bytes,
 )
-from gramserve.kernels.engine import ENGINES, choose_engine, describe_engines, warm_engines
+from gramserve.kernels.engine import (
+    ENGINES,
+    choose_engine,
+    describe_engines,
+    make_engines,
+    warm_engines,
+)
 from gramserve.kernels.items import Items, check_dtype, check_items, item_keys, read_items
 from gramserve.kernels.precision import result_dtype
 from gramserve.kernels.protocol import Engine
@@ -33,6 +39,7 @@ __all__ = [
     "differentiate_in_pieces",
     "differentiate_kernel",
     "item_keys",
+    "make_engines",
     "pair_bytes",
     "read_ckn_layers",
     "read_items",

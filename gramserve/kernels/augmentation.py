@@ -80,6 +80,10 @@ class AveragingEngine:
         """How it computes, in a few words for people."""
         return self.inner.about
 
+    def missing(self) -> str | None:
+        """Return why it cannot run here at all, or None if it can."""
+        return self.inner.missing()
+
     def refusal(self, spec: KernelSpec, precision: Precision) -> str | None:
         """Return why it cannot run a kernel, or None if it can."""
         return self.inner.refusal(_alone(spec), precision)

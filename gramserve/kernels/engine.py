@@ -3,25 +3,42 @@
 import time
 from typing import Any
 
+from gramserve.arrays import OwnCard
 from gramserve.errors import EngineUnavailableError
 from gramserve.kernels.augmentation import AveragingEngine
 from gramserve.kernels.cpu import CpuEngine
+from gramserve.kernels.cuda import CudaEngine
 from gramserve.kernels.finite import FiniteEngine
 from gramserve.kernels.protocol import Engine
 from gramserve.kernels.reference import ReferenceEngine
 from gramserve.spec import KernelSpec, Precision
 from gramserve.spec.names import nearest
 
-ENGINES: dict[str, Engine] = {
-    "cpu": CpuEngine(),
-    "reference": ReferenceEngine(),
-    "finite": FiniteEngine(),
-}
-"""The engines of this version, the fastest first; the last is for finite networks alone."""
 
-_PLANNED = {
-    "cuda": "the CUDA engine is not part of this version",
-}
+def make_engines(card: OwnCard | None = None) -> dict[str, Engine]:
+    """Return the engines of this version by name.
+
+    Parameters
+    ----------
+    card : OwnCard, optional
+        Where those compute that can use one; the first card of the process when not given.
+
+    Returns
+    -------
+    dict of Engine
+        The fastest first; the last is for finite networks alone.
+    """
+    card = card or OwnCard()
+    return {
+        "cuda": CudaEngine(card),
+        "cpu": CpuEngine(),
+        "reference": ReferenceEngine(card),
+        "finite": FiniteEngine(),
+    }
+
+
+ENGINES = make_engines()
+"""The engines of this process; a card is looked for when one of them is asked about it first."""
 
 
 def choose_engine(
@@ -68,14 +85,16 @@ def _choose(spec: KernelSpec, precision: Precision, wanted: str) -> tuple[Engine
             if refusal is None:
                 why = f"{name} is the fastest engine here that runs every layer"
                 return engine, "; ".join([why, *refusals])
-            if name != "finite":
+            # What is not here at all is no news in every plan; what refuses a layer is.
+            if name != "finite" and engine.missing() is None:
                 refusals.append(f"{name}: {refusal}")
         raise EngineUnavailableError(f"no engine runs this kernel: {'; '.join(refusals)}")
-    if wanted in _PLANNED:
-        msg = f'{_PLANNED[wanted]}; use engine "reference" or "auto"'
-        raise EngineUnavailableError(msg)
     if wanted not in ENGINES:
-        msg = f"unknown engine {wanted!r}{nearest(wanted, ['auto', *ENGINES, *_PLANNED])}"
+        msg = f"unknown engine {wanted!r}{nearest(wanted, ['auto', *ENGINES])}"
+        raise EngineUnavailableError(msg)
+    missing = ENGINES[wanted].missing()
+    if missing is not None:
+        msg = f'engine "{wanted}" is not available here: {missing}; or use engine "auto"'
         raise EngineUnavailableError(msg)
     refusal = _refusal(ENGINES[wanted], spec, precision)
     if refusal is not None:
@@ -99,10 +118,12 @@ def warm_engines() -> dict[str, float]:
     Returns
     -------
     dict
-        Seconds by engine.
+        Seconds by engine, of those that can run here.
     """
     seconds: dict[str, float] = {}
     for name, engine in ENGINES.items():
+        if engine.missing() is not None:
+            continue
         began = time.perf_counter()
         engine.warm()
         seconds[name] = time.perf_counter() - began
@@ -117,12 +138,15 @@ def describe_engines() -> list[dict[str, Any]]:
     list of dict
         ``{"name", "available", "device", "why"}``.
     """
-    found = [
-        {"name": name, "available": True, "device": engine.device, "why": engine.about}
-        for name, engine in ENGINES.items()
-    ]
-    missing = [
-        {"name": name, "available": False, "device": None, "why": why}
-        for name, why in _PLANNED.items()
-    ]
-    return found + missing
+    described: list[dict[str, Any]] = []
+    for name, engine in ENGINES.items():
+        missing = engine.missing()
+        described.append(
+            {
+                "name": name,
+                "available": missing is None,
+                "device": engine.device if missing is None else None,
+                "why": missing or engine.about,
+            }
+        )
+    return described

@@ -27,6 +27,10 @@ class Engine(Protocol):
         """How it computes, in a few words for people."""
         ...
 
+    def missing(self) -> str | None:
+        """Return why it cannot run here at all, with the remedy, or None if it can."""
+        ...
+
     def refusal(self, spec: KernelSpec, precision: Precision) -> str | None:
         """Return why it cannot run a kernel, or None if it can."""
         ...

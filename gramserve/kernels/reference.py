@@ -2,7 +2,8 @@
 
 For every pair of items the whole covariance ``S[p, p']`` between positions (and the tangent
 kernel ``T[p, p']`` where the NTK is asked for) goes through the layers as one array. Slow and
-plain; the fast engines are measured against it.
+plain; the fast engines are measured against it. The arrays are NumPy's, or CuPy's where the
+engine is given a card: the formulas are the same lines.
 
 References
 ----------
@@ -14,50 +15,30 @@ Net", NeurIPS 2019. Shankar et al., "Neural Kernels Without Tangents", ICML 2020
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gramserve.arrays import keep_freed_memory
-from gramserve.errors import MemoryBudgetError, NonFiniteKernelError
-from gramserve.kernels.inputs import input_scale, input_vectors, input_width, is_plain
+from gramserve.arrays import Array, OwnCard, keep_freed_memory, namespace_of, to_host
+from gramserve.errors import DeviceMemoryError, MemoryBudgetError, NonFiniteKernelError
+from gramserve.kernels.inputs import input_scale, input_vectors
 from gramserve.kernels.items import Items, label_items
+from gramserve.kernels.place import Place, open_place
 from gramserve.kernels.precision import overflow, result_dtype, working_dtype
 from gramserve.kernels.recursion import Recursion, State, input_covariance
+from gramserve.kernels.temporaries import temporary_bytes
 from gramserve.kernels.tiles import Tile, cut_tiles
 from gramserve.kernels.variances import (
     VariancePlace,
     Variances,
-    branches_of,
     check_quadratures,
     check_variances,
-    spec_layers,
     spec_variance_places,
     split_for_variances,
 )
-from gramserve.spec import KernelSpec, OutputName, Precision, infer_shapes, layers
-from gramserve.spec.shapes import Positions, positions_of
+from gramserve.spec import KernelSpec, OutputName, Precision, infer_shapes
 from gramserve.stages import count_operations
-
-_CACHED_BYTES = 2**20
-"""Size of a state at which batches stop growing: larger ones fall out of the cache."""
-
-_STATES_AT_ONCE = 10
-"""Arrays of the largest state alive at once: S and T, their successors, and a dual's parts."""
-
-_LONG_DUALS = (
-    layers.Gelu, layers.Gabor, layers.Gaussian, layers.Sin, layers.Cos, layers.ArcCosine,
-    layers.Numeric,
-)  # fmt: skip
-"""Activations whose duals have more parts."""
-
-_MORE_STATES = 6
-"""How many more."""
-
-
-_QUADRATURE_BYTES = 2**24
-"""Function values at the nodes of some variances."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +55,8 @@ class _Task:
     """(n,) integers, equal to a column's where the two are the same item."""
     column_labels: NDArray[np.intp]
     """(m,) likewise."""
+    place: Place
+    """Where the states lie."""
 
     @property
     def is_symmetric(self) -> bool:
@@ -83,37 +66,40 @@ class _Task:
 
 @dataclass(frozen=True)
 class ReferenceEngine:
-    """NumPy, dense, float32 and float64; "mixed" is float64 rounded to float32."""
+    """Dense arrays, float32 and float64; "mixed" is float64 rounded to float32."""
 
-    name: str = "reference"
-    device: str = "cpu"
-    about: str = "NumPy, dense"
+    card: OwnCard | None = None
+    """Where states lie, if it has a card; the host's memory otherwise."""
+
+    name: ClassVar[str] = "reference"
+
+    @property
+    def device(self) -> str:
+        """Name of the card, or "cpu"."""
+        return (self.card and self.card.name) or "cpu"
+
+    @property
+    def about(self) -> str:
+        """How it computes."""
+        on_card = self.card is not None and self.card.missing() is None
+        return "CuPy, dense" if on_card else "NumPy, dense"
 
     def refusal(self, spec: KernelSpec, precision: Precision) -> str | None:  # noqa: ARG002
         """Return None: it runs every layer."""
         return None
 
+    def missing(self) -> str | None:
+        """Return None: it is everywhere."""
+        return None
+
     def warm(self) -> None:
-        """Do nothing: NumPy is compiled."""
+        """Do nothing: NumPy is compiled, and CuPy compiles what it is asked for."""
 
     def temporary_bytes(
         self, spec: KernelSpec, item_shape: Sequence[int], precision: Precision
     ) -> int:
         """Return the temporary memory of one pair of items, in bytes."""
-        cost = count_operations(spec, item_shape)
-        states = _STATES_AT_ONCE + 4 * cost.branch_depth
-        if any(isinstance(layer, _LONG_DUALS) for layer in spec_layers(spec)):
-            states += _MORE_STATES
-        if spec.readouts:
-            states += 2
-        number = working_dtype(precision).itemsize
-        vector = prod(item_shape[:-1]) * input_width(spec, item_shape)
-        items = 2 * vector * number
-        if not is_plain(spec):
-            # Made in float64: the items, weighted, next to a constant.
-            items += 2 * 8 * (prod(item_shape) + 2 * vector)
-        series = _series_bytes(spec, item_shape)
-        return states * cost.largest_entries * number + items + series
+        return temporary_bytes(spec, item_shape, precision)
 
     def variance_length(self, spec: KernelSpec, item_shape: Sequence[int]) -> int:
         """Return how many variances an item has: all layers' ``q``, in the layers' order."""
@@ -162,19 +148,36 @@ class ReferenceEngine:
         NonFiniteKernelError
             When a variance is NaN or infinite; names the layer and the first bad item.
         """
-        infer_shapes(spec, values.shape[1:])
+        item_shape = values.shape[1:]
+        infer_shapes(spec, item_shape)
         keep_freed_memory()
-        batch = self._pairs_at_once(spec, values.shape[1:], "float64", memory_bytes)
-        places = spec_variance_places(spec, values.shape[1:])
+        places = spec_variance_places(spec, item_shape)
         length = sum(prod(place.positions) for place in places)
         result = np.empty((len(values), length), working_dtype(precision))
-        for start in range(0, len(values) if length else 0, batch):
-            items = input_vectors(spec, values[start : start + batch], np.float64)
-            part = result[start : start + batch]
-            with np.errstate(all="ignore"):  # what is not finite is reported below
-                recorded = _record_variances(spec, items, input_scale(spec, values.shape[1:]))
-                np.concatenate(recorded, axis=1, out=part, casting="same_kind")
-            check_variances(part, places, start, precision)
+        if not length:
+            return result
+        with open_place(self.card) as place:
+            batch = self._pairs_at_once(spec, item_shape, "float64", memory_bytes, place)
+            start = 0
+            while start < len(values):
+                items = input_vectors(spec, values[start : start + batch], np.float64)
+                part = result[start : start + batch]
+                try:
+                    with np.errstate(all="ignore"):  # what is not finite is reported below
+                        recorded = _record_variances(
+                            spec, place.put(items), input_scale(spec, item_shape)
+                        )
+                        np.concatenate(
+                            [to_host(each) for each in recorded],
+                            axis=1,
+                            out=part,
+                            casting="same_kind",
+                        )
+                except DeviceMemoryError as error:
+                    batch = _smaller(batch, error)
+                    continue
+                check_variances(part, places, start, precision)
+                start += batch
         return result
 
     def evaluate(
@@ -220,38 +223,40 @@ class ReferenceEngine:
         item_shape = rows.values.shape[1:]
         infer_shapes(spec, item_shape)
         keep_freed_memory()
-        batch = self._pairs_at_once(spec, item_shape, precision, memory_bytes)
-        places = spec_variance_places(spec, item_shape)
         check_quadratures(spec, item_shape, rows.variances, columns.variances)
-        labels = label_items(rows, columns)
-        task = _Task(spec, rows, columns, precision, places, *labels)
+        places, labels = spec_variance_places(spec, item_shape), label_items(rows, columns)
         result = {
             name: np.empty((len(rows), len(columns)), result_dtype(precision))
             for name in spec.outputs
         }
-        symmetric = task.is_symmetric
-        for tile in cut_tiles(len(rows), len(columns), batch, symmetric=symmetric):
-            ends = _walk(task, tile)
-            for name in spec.outputs:
-                readout, _, kernel = name.rpartition(".")
-                state = ends[readout]
-                values = state.covariance if kernel == "nngp" else state.tangent
-                part = result[name][tile]
-                with np.errstate(over="ignore"):  # what overflows here is reported below
-                    part[...] = 0 if values is None else values
-                if not np.isfinite(part).all() or not np.isfinite(state.covariance).all():
-                    _blame(task, tile, part)
-                if symmetric:
-                    if tile[0] == tile[1]:
-                        part[...] = np.triu(part) + np.triu(part, 1).T
-                    result[name][tile[::-1]] = part.T
-        return result
+        with open_place(self.card) as place:
+            task = _Task(spec, rows, columns, precision, places, *labels, place)
+            batch = self._pairs_at_once(spec, item_shape, precision, memory_bytes, place)
+            while True:
+                try:
+                    _fill(task, batch, result)
+                except DeviceMemoryError as error:
+                    batch = _smaller(batch, error)
+                else:
+                    return result
 
     def _pairs_at_once(
-        self, spec: KernelSpec, item_shape: Sequence[int], precision: Precision, memory_bytes: int
+        self,
+        spec: KernelSpec,
+        item_shape: Sequence[int],
+        precision: Precision,
+        memory_bytes: int,
+        place: Place,
     ) -> int:
-        needed = self.temporary_bytes(spec, item_shape, precision)
-        if needed > memory_bytes:
+        needed, room = self.temporary_bytes(spec, item_shape, precision), place.room(memory_bytes)
+        if needed > room and place.device is not None:
+            raise DeviceMemoryError(
+                f"one pair of items of shape {tuple(item_shape)} needs {needed / 2**20:.1f} MiB in "
+                f"{precision}, and {place.device.name} has {room / 2**20:.1f} MiB for it; end "
+                "other programs on the card, or hide it by CUDA_VISIBLE_DEVICES= to compute on the "
+                "host"
+            )
+        if needed > room:
             msg = (
                 f"one pair of items of shape {tuple(item_shape)} needs {needed / 2**20:.1f} MiB in "
                 f"{precision}, {memory_bytes / 2**20:.1f} MiB are allowed; allow more memory, use "
@@ -261,35 +266,39 @@ class ReferenceEngine:
         state = (
             count_operations(spec, item_shape).largest_entries * working_dtype(precision).itemsize
         )
-        return max(1, min(memory_bytes // needed, _CACHED_BYTES // state))
+        return max(1, min(room // needed, place.state_bytes // state))
 
 
-def _series_bytes(spec: KernelSpec, item_shape: Sequence[int]) -> int:
-    """Return what the series of numeric activations need besides states, in bytes."""
-    shapes = [shape.positions for shape in infer_shapes(spec, item_shape)]
-    needed = _network_series_bytes(spec.layers, shapes[0])
-    for readout in spec.readouts:
-        needed = max(needed, _network_series_bytes(readout.layers, shapes[readout.after]))
-    return needed
+def _smaller(batch: int, error: DeviceMemoryError) -> int:
+    """Return a smaller batch after a device ran out of memory; raise its error where none is."""
+    if batch == 1:
+        raise error
+    return -(-batch // 2)
 
 
-def _network_series_bytes(network: Sequence[layers.Layer], positions: Positions) -> int:
-    needed = 0
-    for layer in network:
-        if isinstance(layer, layers.Numeric):
-            # Coefficients of both sides and what they are sorted out of; function values.
-            needed = max(needed, 64 * layer.degree * prod(positions) + _QUADRATURE_BYTES)
-        for branch in branches_of(layer):
-            needed = max(needed, _network_series_bytes(branch, positions))
-        positions = positions_of(layer, positions)
-    return needed
+def _fill(task: _Task, batch: int, result: dict[OutputName, NDArray[Any]]) -> None:
+    """Compute all tiles of some matrices."""
+    symmetric = task.is_symmetric
+    for tile in cut_tiles(len(task.rows), len(task.columns), batch, symmetric=symmetric):
+        ends = _walk(task, tile)
+        for name in task.spec.outputs:
+            readout, _, kernel = name.rpartition(".")
+            state = ends[readout]
+            values = state.covariance if kernel == "nngp" else state.tangent
+            part = result[name][tile]
+            with np.errstate(over="ignore"):  # what overflows here is reported below
+                part[...] = 0 if values is None else to_host(values)
+            if not np.isfinite(part).all() or not np.isfinite(to_host(state.covariance)).all():
+                _blame(task, tile, part)
+            if symmetric:
+                if tile[0] == tile[1]:
+                    part[...] = np.triu(part) + np.triu(part, 1).T
+                result[name][tile[::-1]] = part.T
 
 
-def _record_variances(
-    spec: KernelSpec, items: NDArray[np.float64], scale: float
-) -> list[NDArray[Any]]:
+def _record_variances(spec: KernelSpec, items: Array, scale: float) -> list[Array]:
     """Return (n, P) variances of every layer that needs them."""
-    recorded: list[NDArray[Any]] = []
+    recorded: list[Array] = []
     recursion = Recursion(ntk=False, variances=Variances.recording(recorded))
     positions = items.shape[1:-1]
     if spec.readouts:
@@ -301,7 +310,7 @@ def _record_variances(
         covariance = input_covariance(items, items, scale, paired=True)
         state = recursion.run(dense, State(covariance, None, positions)).diagonal()
     else:
-        squares = np.einsum("...c,...c->...", items, items)
+        squares = namespace_of(items).einsum("...c,...c->...", items, items)
         squares *= scale
         state = State(squares, None, positions, is_diagonal=True)
     recursion.run(diagonal, state)
@@ -328,15 +337,17 @@ def _walk(task: _Task, tile: Tile, *, watch: bool = False) -> dict[str, State]:
         yours = input_vectors(spec, task.columns.values[columns], dtype)
     same = np.equal.outer(task.row_labels[rows], task.column_labels[columns])
     left, right = np.nonzero(same)
+    put = task.place.put
     known = Variances.known(
-        _in_dtype(task.rows.variances[rows], dtype),
-        _in_dtype(task.columns.variances[columns], dtype),
+        put(_in_dtype(task.rows.variances[rows], dtype)),
+        put(_in_dtype(task.columns.variances[columns], dtype)),
         [place.positions for place in task.places],
         (left, right),
     )
     recursion = Recursion(ntk="ntk" in spec.kernels, variances=known, watch=watch)
     with np.errstate(all="ignore"):  # the caller looks for what is not finite
-        covariance = input_covariance(mine, yours, input_scale(spec, item_shape), paired=False)
+        scale = input_scale(spec, item_shape)
+        covariance = input_covariance(put(mine), put(yours), scale, paired=False)
         return recursion.run_spec(spec, State(covariance, None, item_shape[:-1]))
 
 

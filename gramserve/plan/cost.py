@@ -30,6 +30,15 @@ VARIANCE_NANOSECONDS = 0.25
 FINITE_OPERATIONS_PER_SECOND = 4e10
 """Operations of finite networks per second and core: matrix products, and what is between."""
 
+CUDA_OPERATIONS_PER_SECOND = 1.5e13
+"""Operations on offset planes per second on a card: an estimate for an H200, not measured yet."""
+
+CUDA_PAIR_NANOSECONDS = 20.0
+"""Nanoseconds per pair besides: its indices, and its values on their way to the host; estimated."""
+
+CUDA_PRECISION_FACTORS = {"float32": 1.0, "mixed": 1.25, "float64": 4.0}
+"""Times that a card takes longer than in float32; estimated for cards of data centres."""
+
 TARGET_BLOCK_SECONDS = 20.0
 """How long one block should take, in seconds: long against its overhead, short to lose."""
 
@@ -38,6 +47,9 @@ SMALLEST_BLOCK = 32
 
 LARGEST_BLOCK = 1024
 """Largest block size that is chosen without being asked for, in entries."""
+
+LARGEST_CUDA_BLOCK = 4096
+"""The same for a card, which would be done with such a block in milliseconds."""
 
 _LANES = 16
 """Columns in a vector, at most."""
@@ -132,14 +144,16 @@ def choose_block_size(spec: KernelSpec, item_shape: Sequence[int], engine: str) 
     Returns
     -------
     int
-        A power of two from 32 to 1024, such that a block takes about 20 seconds.
+        A power of two from 32 to 1024, or to 4096 for a card, such that a block takes about 20
+        seconds.
     """
     pair = count_operations(spec, item_shape)
     pairs = TARGET_BLOCK_SECONDS / pair_seconds(pair, engine)
     wanted = max(1, isqrt(int(pairs)))
     if pair.item_operations:
         wanted = _items_in_time(pair, TARGET_BLOCK_SECONDS)
-    return min(LARGEST_BLOCK, max(SMALLEST_BLOCK, 1 << (wanted.bit_length() - 1)))
+    largest = LARGEST_CUDA_BLOCK if engine == "cuda" else LARGEST_BLOCK
+    return min(largest, max(SMALLEST_BLOCK, 1 << (wanted.bit_length() - 1)))
 
 
 def _items_in_time(pair: PairCost, seconds: float) -> int:
@@ -172,7 +186,7 @@ def items_seconds(pair: PairCost, precision: Precision = "float32") -> float:
 
 
 def pair_seconds(pair: PairCost, engine: str, precision: Precision = "float32") -> float:
-    """Return about how long one core takes for one pair of items.
+    """Return about how long one core, or one card, takes for one pair of items.
 
     Parameters
     ----------
@@ -196,6 +210,9 @@ def pair_seconds(pair: PairCost, engine: str, precision: Precision = "float32") 
                 each *= PLANE_DOUBLE_FACTORS[kind]
             nanoseconds += each * int(count)
         return 1e-9 * nanoseconds
+    if engine == "cuda":
+        seconds = pair.planes.operations / CUDA_OPERATIONS_PER_SECOND
+        return CUDA_PRECISION_FACTORS[precision] * seconds + 1e-9 * CUDA_PAIR_NANOSECONDS
     if engine == "finite":
         seconds = pair.operations / FINITE_OPERATIONS_PER_SECOND
         return seconds if precision == "float32" else DOUBLE_FACTOR * seconds

@@ -184,7 +184,7 @@ def make_plan(
     left = grid.block_count - blocks_cached
     entries = grid.entry_count * left // grid.block_count
     visits = grid.item_visits * left // grid.block_count
-    each = pair.planes.operations if engine == "cpu" else pair.operations
+    each = pair.planes.operations if engine in {"cpu", "cuda"} else pair.operations
     seconds = pair_seconds(pair, engine, precision) * entries
     seconds += items_seconds(pair, precision) * visits
     cost = Cost(

@@ -172,7 +172,9 @@ class Planner:
             why_engine=why,
             temporary_bytes=engine.temporary_bytes(spec, shape[1:], precision),
             worker_memory_bytes=self._settings.memory_per_task_bytes,
-            workers=self._executor.slots * self._settings.engine_threads,
+            # A card computes a block no faster for more threads of its process.
+            workers=self._executor.slots
+            * (1 if engine.name == "cuda" else self._settings.engine_threads),
             blocks_cached=cached,
             blocks_adoptable=cached - stored,
         )

@@ -120,6 +120,7 @@ async def open_state(settings: Settings) -> AsyncIterator[ServiceState]:
             settings.scheduler_address,
             workers=settings.workers,
             threads=settings.threads_per_worker,
+            engine=settings.engine,
         )
         # Stopping a cluster waits for processes; the loop has streams to end meanwhile.
         stack.push_async_callback(asyncio.to_thread, executor.close)

@@ -9,6 +9,7 @@ from command_line import KERNEL, OVERFLOW, data_of, gramserve
 from live_server import child_environment
 
 import gramserve as gs
+from gramserve.kernels import ENGINES
 
 BOTH = {
     "layers": [{"type": "dense"}, {"type": "relu"}, {"type": "dense"}],
@@ -203,7 +204,8 @@ class TestBadInput:
         assert code == 3
         assert "GRAMSERVE_PORT" in message
 
-    def test_an_engine_that_is_not_there(self, refused):
+    def test_an_engine_that_is_not_there(self, refused, monkeypatch):
+        monkeypatch.setattr(ENGINES["cuda"], "missing", lambda: "there is no card")
         code, name, _ = refused(np.ones((4, 8, 8, 3)), "--engine", "cuda")
         assert (code, name) == (3, "engine_unavailable")
 

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cuda_shim import ShimDevice
 
+from gramserve.arrays import OwnCard
 from gramserve.compute import compute_gram
-from gramserve.kernels import ENGINES
+from gramserve.kernels import make_engines
 from gramserve.kernels.duals.numeric import hermite_coefficients
 from gramserve.spec import parse_kernel
 from gramserve.spec.functions import FUNCTIONS
@@ -57,13 +59,17 @@ CONDITIONS = {
 """For every condition that the page makes, options that keep it and options that break it."""
 
 
-def documented():
-    """Return the cell of the column "cpu" in the row of every layer."""
+ENGINES = make_engines(OwnCard(ShimDevice()))
+COLUMNS = ["cpu", "cuda"]
+
+
+def documented(engine):
+    """Return the cell of an engine's column in the row of every layer."""
     found, column = {}, None
     for line in KERNELS.splitlines():
         cells = [cell.strip() for cell in line.replace(r"\|", "").split("|")][1:-1]
-        if "cpu" in cells and cells[0] == "type":
-            column = cells.index("cpu")
+        if engine in cells and cells[0] == "type":
+            column = cells.index(engine)
         elif not cells:
             column = None
         elif column is not None and (name := re.match(r"`(\w+)`", cells[0])):
@@ -71,23 +77,25 @@ def documented():
     return found
 
 
-def refusal(name, **options):
+def refusal(engine, name, **options):
     layer = {"type": name, **REQUIRED.get(name, {}), **options}
-    return ENGINES["cpu"].refusal(parse_kernel({"layers": [layer]}), "float64")
+    return ENGINES[engine].refusal(parse_kernel({"layers": [layer]}), "float64")
 
 
-def test_every_layer_has_its_row():
-    assert set(documented()) == set(LAYER_TYPES)
-    assert set(documented().values()) == {"yes", "no", *CONDITIONS}
+@pytest.mark.parametrize("engine", COLUMNS)
+def test_every_layer_has_its_row(engine):
+    assert set(documented(engine)) == set(LAYER_TYPES)
+    assert set(documented(engine).values()) == {"yes", "no", *CONDITIONS}
 
 
+@pytest.mark.parametrize("engine", COLUMNS)
 @pytest.mark.parametrize("name", LAYER_TYPES)
-def test_the_cpu_engine_runs_what_the_page_says(name):
-    says = documented()[name]
-    assert (refusal(name) is not None) == (says == "no")
+def test_the_engines_run_what_the_page_says(name, engine):
+    says = documented(engine)[name]
+    assert (refusal(engine, name) is not None) == (says == "no")
     kept, broken = CONDITIONS.get(says, ([], []))
-    assert not [options for options in kept if refusal(name, **options) is not None]
-    assert not [options for options in broken if refusal(name, **options) is None]
+    assert not [options for options in kept if refusal(engine, name, **options) is not None]
+    assert not [options for options in broken if refusal(engine, name, **options) is None]
 
 
 def test_the_errors_of_the_quadrature_are_those_of_the_page():

@@ -42,6 +42,10 @@ class CpuEngine:
     about: str = "Numba, offset planes in vectors of items"
     _dense: ReferenceEngine = field(default_factory=ReferenceEngine)
 
+    def missing(self) -> str | None:
+        """Return None: it is everywhere."""
+        return None
+
     def refusal(self, spec: KernelSpec, precision: Precision) -> str | None:  # noqa: ARG002
         """Return why the engine cannot run a kernel, or None if it can."""
         found = find_unsupported(spec.layers)

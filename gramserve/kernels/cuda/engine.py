@@ -1,6 +1,5 @@
 """The CUDA engine's side of the engine protocol."""
 
-import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
@@ -8,10 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gramserve.arrays import Device, cuda_unavailable, find_devices, namespace_of, to_host
-from gramserve.errors import EngineUnavailableError, NonFiniteKernelError
+from gramserve.arrays import Device, OwnCard, namespace_of, to_host
+from gramserve.errors import DeviceMemoryError, NonFiniteKernelError
 from gramserve.kernels.cpu import CpuEngine
 from gramserve.kernels.cuda.activations import count_numbers, find_unsupported
+from gramserve.kernels.cuda.parts import Part, cut_parts, device_need, host_need
 from gramserve.kernels.cuda.program import NUMBERS_OF_LAYERS, Program
 from gramserve.kernels.cuda.run import Block, evaluate_block
 from gramserve.kernels.items import Items, label_items
@@ -22,13 +22,16 @@ from gramserve.spec import KernelSpec, OutputName, Precision, infer_shapes
 
 _PROGRAMS_KEPT = 16
 
+_SHARE = 0.25
+"""Part of the free memory that items, variances and numbers of a block take; batches have more."""
+
 
 class CudaEngine:
     """CuPy, cyclic tiles in registers of a card.
 
     Parameters
     ----------
-    device : Device, optional
+    device : Device or OwnCard, optional
         Where to compute; by default the first card of ``CUDA_VISIBLE_DEVICES``, looked for when
         it is needed first.
     """
@@ -36,30 +39,20 @@ class CudaEngine:
     name = "cuda"
     about = "CUDA, cyclic tiles in registers"
 
-    def __init__(self, device: Device | None = None) -> None:
-        self._device = device
+    def __init__(self, device: Device | OwnCard | None = None) -> None:
+        self._own = device if isinstance(device, OwnCard) else OwnCard(device)
         self._dense = ReferenceEngine()
         self._host = CpuEngine()
         self._programs: OrderedDict[tuple[Any, ...], Program] = OrderedDict()
-        # Threads of one process share a card: their blocks follow each other.
-        self._lock = threading.Lock()
 
     @property
     def device(self) -> str:
         """Name of the card; "cuda" while none is there."""
-        return "cuda" if self.missing() else self._card().name
+        return self._own.name or "cuda"
 
     def missing(self) -> str | None:
         """Return why there is no card to compute on, or None."""
-        return None if self._device is not None else cuda_unavailable()
-
-    def _card(self) -> Device:
-        if self._device is None:
-            reason = cuda_unavailable()
-            if reason is not None:
-                raise EngineUnavailableError(reason)
-            self._device = find_devices()[0]
-        return self._device
+        return self._own.missing()
 
     def refusal(self, spec: KernelSpec, precision: Precision) -> str | None:  # noqa: ARG002
         """Return why the engine cannot run a kernel, or None if it can."""
@@ -82,8 +75,15 @@ class CudaEngine:
     def temporary_bytes(
         self, spec: KernelSpec, item_shape: Sequence[int], precision: Precision
     ) -> int:
-        """Return the memory of the host that a block needs beside its values, in bytes."""
-        return self._host.temporary_bytes(spec, item_shape, precision)
+        """Return the memory of the host that a block needs beside its values, in bytes.
+
+        For variances, which the host computes, and for preparing at least one pair.
+        """
+        need = host_need(spec, tuple(item_shape), 0)
+        return max(
+            self._host.temporary_bytes(spec, item_shape, precision),
+            need.row + need.column + need.pair,
+        )
 
     def variance_length(self, spec: KernelSpec, item_shape: Sequence[int]) -> int:
         """Return how many variances an item has: all layers' ``q``, in the layers' order."""
@@ -146,37 +146,38 @@ class CudaEngine:
         BlockError
             When the card fails.
         """
-        infer_shapes(spec, rows.values.shape[1:])
-        with self._lock:
-            device = self._card()
-            program = self._program(device, spec, rows.values.shape[1:], precision)
-            block = Block(spec, rows, columns, *label_items(rows, columns))
-            ends = evaluate_block(device, program, block)
-            stream = device.stream()
-            result: dict[OutputName, NDArray[Any]] = {}
-            with device.guard(), stream:
-                for name in spec.outputs:
-                    readout, _, kernel = name.rpartition(".")
-                    values = ends[readout].t if kernel == "ntk" else ends[readout].s
-                    assert values is not None  # noqa: S101 - it was asked for
-                    with np.errstate(over="ignore"):  # what overflows here is found below
-                        stored = namespace_of(values).array(values, result_dtype(precision))
-                    result[name] = np.empty(stored.shape, stored.dtype)
-                    device.download(stored, result[name], stream)
-                # A tangent kernel may be finite where the covariance that goes with it is not.
-                bad = [
-                    to_host(end.s)
-                    for end in ends.values()
-                    if not namespace_of(end.s).isfinite(end.s).all()
-                ]
-                stream.synchronize()
-        for gram in result.values():
-            if block.is_symmetric:
-                for row in range(len(gram)):
-                    gram[row + 1 :, row] = gram[row, row + 1 :]
-        for found in (*result.values(), *bad):
-            if not np.isfinite(found).all():
-                self._blame(spec, (rows, columns), precision, memory_bytes, found)
+        shape = rows.values.shape[1:]
+        infer_shapes(spec, shape)
+        device = self._own.device()
+        whole = Block(spec, rows, columns, *label_items(rows, columns))
+        result = {
+            name: np.empty((len(rows), len(columns)), result_dtype(precision))
+            for name in spec.outputs
+        }
+        with self._own.turn:
+            program = self._program(device, spec, shape, precision)
+            first = Part(slice(0, len(rows)), slice(0, len(columns)), whole.is_symmetric)
+            needs = (
+                device_need(program, spec, shape, int(device.free_bytes() * _SHARE)),
+                host_need(spec, shape, memory_bytes),
+            )
+            parts = list(cut_parts(first, *needs))[::-1]
+            while parts:
+                part = parts.pop()
+                try:
+                    bad = _evaluate_part(device, program, whole.part(part), part, result)
+                except DeviceMemoryError:
+                    # Another process may have taken what was free.
+                    if not part.halves():
+                        raise
+                    parts += part.halves()[::-1]
+                    continue
+                for found in bad:
+                    block = whole.part(part)
+                    self._blame(spec, block, part, precision, found, memory_bytes=memory_bytes)
+                if whole.is_symmetric and not part.is_diagonal:
+                    for gram in result.values():
+                        gram[part.columns, part.rows] = gram[part.rows, part.columns].T
         return result
 
     def _program(
@@ -194,14 +195,17 @@ class CudaEngine:
     def _blame(
         self,
         spec: KernelSpec,
-        sides: tuple[Items, Items],
+        block: Block,
+        part: Part,
         precision: Precision,
-        memory_bytes: int,
         gram: NDArray[Any],
+        *,
+        memory_bytes: int,
     ) -> None:
         """Have the reference engine find the layer at which the first bad pair goes wrong."""
         row, column = (int(index) for index in np.argwhere(~np.isfinite(gram))[0])
-        one, other = sides[0][row : row + 1], sides[1][column : column + 1]
+        one, other = block.rows[row : row + 1], block.columns[column : column + 1]
+        pair = row + part.rows.start, column + part.columns.start
         tries: tuple[Precision, ...] = (precision,)
         if precision == "mixed":
             # Of which the reference engine takes nothing in float32.
@@ -211,5 +215,37 @@ class CudaEngine:
                 self._dense.evaluate(spec, one, other, each, memory_bytes=memory_bytes)
             except NonFiniteKernelError as error:
                 where, kind = error.context["layer"], error.context["type"]
-                raise overflow(where, kind, (row, column), precision) from None
-        raise overflow("result", "result", (row, column), precision)
+                raise overflow(where, kind, pair, precision) from None
+        raise overflow("result", "result", pair, precision)
+
+
+def _evaluate_part(
+    device: Device,
+    program: Program,
+    block: Block,
+    part: Part,
+    result: dict[OutputName, NDArray[Any]],
+) -> list[NDArray[Any]]:
+    """Compute a part into its place; return what of it is not finite, (rows, columns) each."""
+    ends = evaluate_block(device, program, block)
+    stream = device.stream()
+    places = {name: gram[part.rows, part.columns] for name, gram in result.items()}
+    with device.guard(), stream:
+        for name, place in places.items():
+            readout, _, kernel = name.rpartition(".")
+            values = ends[readout].t if kernel == "ntk" else ends[readout].s
+            assert values is not None  # noqa: S101 - it was asked for
+            with np.errstate(over="ignore"):  # what overflows here is found below
+                stored = namespace_of(values).array(values, place.dtype)
+            device.download(stored, place, stream)
+        # A tangent kernel may be finite where the covariance that goes with it is not.
+        bad = [
+            to_host(end.s) for end in ends.values() if not namespace_of(end.s).isfinite(end.s).all()
+        ]
+        stream.synchronize()
+    for place in places.values():
+        if block.is_symmetric:
+            for row in range(len(place)):
+                place[row + 1 :, row] = place[row, row + 1 :]
+    found = [place for place in places.values() if not np.isfinite(place).all()]
+    return [*found, *bad]

@@ -12,6 +12,7 @@ from gramserve.errors import DeviceMemoryError
 from gramserve.kernels.cuda.emit import STAGE_THREADS
 from gramserve.kernels.cuda.items import packed_items
 from gramserve.kernels.cuda.launches import Batch, SideArrays
+from gramserve.kernels.cuda.parts import Part
 from gramserve.kernels.cuda.program import Program, packing_of
 from gramserve.kernels.cuda.steps import Branch, NumberChain, SumState, SumTiles
 from gramserve.kernels.cuda.variances import doubled_roots, roots_of
@@ -43,6 +44,16 @@ class Block:
     def is_symmetric(self) -> bool:
         """Whether rows and columns are the same items in the same order."""
         return np.array_equal(self.row_labels, self.column_labels)
+
+    def part(self, part: Part) -> "Block":
+        """Return a rectangle of it as a block."""
+        return Block(
+            self.spec,
+            self.rows[part.rows],
+            self.columns[part.columns],
+            self.row_labels[part.rows],
+            self.column_labels[part.columns],
+        )
 
     def pairs(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """Return rows and columns of all pairs; those of the upper triangle where symmetric."""

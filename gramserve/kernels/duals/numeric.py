@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh_tridiagonal
 
-from gramserve.arrays import Array, namespace_of
+from gramserve.arrays import Array, namespace_of, to_host
 from gramserve.errors import QuadratureWarning
 from gramserve.kernels.duals.angular import Dual
 from gramserve.kernels.functions import function_named
@@ -145,7 +145,8 @@ def _compare(layer: layers.Numeric, variances: NDArray[np.float64], *, derivativ
 def _side(layer: layers.Numeric, variance: Array, *, derivative: bool) -> NDArray[np.float64]:
     """Return (terms, *shape) coefficients of one side."""
     # Positions of one variance are common: zero padding, images of few values, normalisation.
-    flat, back = np.unique(np.asarray(variance, np.float64).ravel(), return_inverse=True)
+    own = to_host(variance).astype(np.float64, copy=False)
+    flat, back = np.unique(own.ravel(), return_inverse=True)
     flat = np.where(np.isfinite(flat), np.maximum(flat, 0), np.nan)
     found = hermite_coefficients(layer.function, layer.degree, flat, derivative=derivative)
     return found[back].T.reshape(layer.degree, *variance.shape)

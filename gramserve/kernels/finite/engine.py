@@ -55,6 +55,10 @@ class FiniteEngine:
     device: str = "cpu"
     about: str = "NumPy, finite networks (specs with `finite`)"
 
+    def missing(self) -> str | None:
+        """Return None: it is everywhere."""
+        return None
+
     def refusal(self, spec: KernelSpec, precision: Precision) -> str | None:  # noqa: ARG002
         """Return why the engine cannot run a kernel, or None if it can."""
         if spec.finite is None:

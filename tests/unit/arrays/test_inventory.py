@@ -8,7 +8,12 @@ import pytest
 
 from gramserve.arrays import cuda_unavailable, find_devices
 from gramserve.arrays.device_errors import device_guard, translated
-from gramserve.errors import BlockError, DeviceMemoryError, EngineUnavailableError
+from gramserve.errors import (
+    BlockError,
+    DeviceLostError,
+    DeviceMemoryError,
+    EngineUnavailableError,
+)
 
 
 def test_cards_are_there_or_it_is_said_why_not():
@@ -64,7 +69,7 @@ def cupy_error(name, bases, status=None, module="cupy_backends.cuda.api.runtime"
         (cupy_error("CUDADriverError", (RuntimeError,), 2), DeviceMemoryError, "out of memory"),
         (cupy_error("CUBLASError", (RuntimeError,), 3), DeviceMemoryError, "out of memory"),
         (cupy_error("CUBLASError", (RuntimeError,), 2), BlockError, "device failed"),
-        (cupy_error("CUDARuntimeError", (RuntimeError,), 700), BlockError, "start it again"),
+        (cupy_error("CUDARuntimeError", (RuntimeError,), 700), DeviceLostError, "start it again"),
         (cupy_error("CUDADriverError", (RuntimeError,), 701), BlockError, "device failed"),
         (cupy_error("CUDARuntimeError", (RuntimeError,), 101), EngineUnavailableError, "no such"),
         (cupy_error("CompileException", (Exception,)), BlockError, "refuses the source"),
