@@ -19,9 +19,7 @@ def read_cubin(device, source):
         raise LookupError
 
     try:
-        return cubin_of(
-            (source, COMPILER_OPTIONS, device.architecture, nvrtc.getVersion()), make
-        )
+        return cubin_of((source, COMPILER_OPTIONS, device.architecture, nvrtc.getVersion()), make)
     except LookupError:
         return None
 

@@ -11,6 +11,7 @@ from benchmarks.cuda_parts.networks import entry_layers
 from gramserve.arrays import namespace_of, to_host
 from gramserve.kernels import Items, ReferenceEngine, item_keys
 from gramserve.kernels.cuda.program import Program
+from gramserve.kernels.cuda.steps import ChangeEntries
 from gramserve.machine import usable_cores
 from gramserve.stages import count_operations
 
@@ -33,6 +34,7 @@ class Row:
     local_bytes: int | None = None
     entries: int = 0
     operations: int = 0
+    state_bytes: int = 0
     instructions: dict[str, float] | None = None
     fault: str | None = None
     shares: dict[str, float] = field(default_factory=dict)
@@ -54,25 +56,32 @@ class Row:
         )
 
     def set_shares(self, ceilings):
-        """Say how much of each ceiling the time is, from counted instructions."""
-        if self.instructions is None or not self.microseconds:
+        """Say how much of each ceiling the time is: of the copy, and of counted instructions."""
+        if not self.microseconds:
             return
-        names = {"issue": "all", "shuffle": "shuffles", "root": "roots"}
-        self.shares = {
-            ceiling: self.instructions[kind] * self.entries_per_second / ceilings[ceiling]
-            for ceiling, kind in names.items()
-        }
+        self.shares = {"copy": self.state_bytes / self.microseconds * 1e6 / ceilings["copy"]}
+        names = {"issue": "all", "fma_f32": "floats", "shuffle": "shuffles", "root": "roots"}
+        if self.instructions is not None:
+            self.shares |= {
+                ceiling: self.instructions[kind] * self.entries_per_second / ceilings[ceiling]
+                for ceiling, kind in names.items()
+            }
+
+    @property
+    def bound(self):
+        """The ceiling that is nearest, where it is known."""
+        is_known = "issue" in self.shares or self.shares.get("copy", 0) > 0.5
+        return max(self.shares, key=self.shares.get) if is_known else ""
 
     def as_json(self):
         """Return everything as plain data."""
-        return {**asdict(self), "entry_layers_per_second": self.entries_per_second}
+        derived = {"entry_layers_per_second": self.entries_per_second, "bound_by": self.bound}
+        return {**asdict(self), **derived}
 
 
 def items_of(engine, spec, x):
     """Return items with their variances, in float64 as for every precision."""
-    variances = engine.variances(
-        spec, x, "float64", memory_bytes=MEMORY, threads=usable_cores()
-    )
+    variances = engine.variances(spec, x, "float64", memory_bytes=MEMORY, threads=usable_cores())
     return Items(x, variances, item_keys(x))
 
 
@@ -83,11 +92,27 @@ def compile_network(device, network, shape, precision):
     return program, time.perf_counter() - began
 
 
+def state_bytes(program):
+    """Return how many bytes of states one pair writes and reads, all steps together."""
+    steps, layers = program.steps, 1 + program.tangent
+    found = 0
+    for step in steps.steps:
+        touched = [step.reads, getattr(step, "writes", None)]
+        if isinstance(step, ChangeEntries) or getattr(step, "adds", False):
+            touched.append(step.writes)  # read before it is written
+        for state in touched:
+            if state is not None:
+                form = steps.states[state]
+                found += layers * form.entries * program.dtype_of(form).itemsize
+    return found
+
+
 def describe(row, device, network, program, shape, disassembler):
     """Add to a row what can be said without running it."""
     entries = entry_layers(network.spec, shape)
     row.entries = sum(entries)
     row.operations = count_operations(network.spec, shape).planes.operations
+    row.state_bytes = state_bytes(program)
     if not hasattr(device, "index"):
         return
     cubin = card.read_cubin(device, program.kernels.source)
@@ -122,9 +147,7 @@ def truth(spec, items, count):
 
 def check(engine, spec, items, count, precision, wanted):
     """Return by how much the engine differs on the same pairs."""
-    found = engine.evaluate(
-        spec, items[:count], items[: 2 * count], precision, memory_bytes=MEMORY
-    )
+    found = engine.evaluate(spec, items[:count], items[: 2 * count], precision, memory_bytes=MEMORY)
     return difference(found, wanted)
 
 

@@ -6,8 +6,6 @@ from importlib import metadata
 
 from benchmarks.cuda_parts.ceilings import ABOUT
 
-NOT_RUN = "not yet run"
-
 
 def figure(value, digits=3):
     """Return a number with some digits, or nothing."""
@@ -46,9 +44,11 @@ def time_lines(rows, aims, images):
     """What a pair takes, and how that compares with the ceilings and the aims."""
     head = (
         "network", "precision", "pairs", "µs a pair", "aim", f"hours for {images:,} images",
-        "entry-layers/s", "of issue rate", "of shuffles", "of roots", "bound by",
+        "entry-layers/s", "of issue rate", "of FMA", "of shuffles", "of roots", "of copy",
+        "bound by",
         "compiled in s", "registers", "local bytes",
     )  # fmt: skip
+    kinds = ("issue", "fma_f32", "shuffle", "root", "copy")
     cells = []
     for row in rows:
         if row.microseconds is None:
@@ -56,10 +56,9 @@ def time_lines(rows, aims, images):
         shares = row.shares
         aim = aims.get(row.network) if row.precision == "float32" else None
         cells.append((
-            row.network, row.precision, row.pairs, figure(row.microseconds), figure(aim),
+            row.network, row.precision, figure(row.pairs, 9), figure(row.microseconds), figure(aim),
             figure(row.hours_for(images)), figure(row.entries_per_second),
-            *(percent(shares.get(name)) for name in ("issue", "shuffle", "root")),
-            max(shares, key=shares.get) if shares else "",
+            *(percent(shares.get(name)) for name in kinds), row.bound,
             figure(row.compile_seconds, 2), figure(row.registers), figure(row.local_bytes),
         ))  # fmt: skip
     return table(head, cells)

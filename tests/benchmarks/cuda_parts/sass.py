@@ -12,7 +12,12 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-KINDS = {"shuffles": ("SHFL",), "roots": ("MUFU",), "loads": ("LDG", "LD"), "shared": ("LDS", "STS")}
+KINDS = {
+    "floats": ("FFMA", "FMUL", "FADD"),
+    "shuffles": ("SHFL",),
+    "roots": ("MUFU",),
+    "loads": ("LDG", "LD"),
+}
 _LABEL = re.compile(r"\s*(\.L_x_\d+):")
 _INSTRUCTION = re.compile(r"/\*[0-9a-f]{4,5}\*/\s+(.+?) ;")
 _JUMP = re.compile(r"BRA\S*.*?(\.L_x_\d+)")
@@ -40,8 +45,7 @@ def disassemble(cubin, disassembler):
             [disassembler, str(path)], capture_output=True, text=True, check=True
         ).stdout
     return {
-        part.partition(":")[0].strip(): _read(part)
-        for part in re.split(r"\n\.text\.", text)[1:]
+        part.partition(":")[0].strip(): _read(part) for part in re.split(r"\n\.text\.", text)[1:]
     }
 
 
@@ -81,14 +85,17 @@ def count_tile(names, loops, repeats):
     inner = [
         loop
         for loop in with_roots
-        if not any(loop != other and loop[0] <= other[0] <= other[1] <= loop[1] for other in with_roots)
+        if not any(
+            loop != other and loop[0] <= other[0] <= other[1] <= loop[1] for other in with_roots
+        )
     ]
     if repeats and len(inner) != len(repeats):
         return None
     around = [
         (low, high)
         for low, high in with_roots
-        if not repeats or ((low, high) not in inner and all(low <= a <= b <= high for a, b in inner))
+        if not repeats
+        or ((low, high) not in inner and all(low <= a <= b <= high for a, b in inner))
     ]
     if not around:
         return None
@@ -153,8 +160,7 @@ def count_network(source, kernels, steps, entries, cubin, disassembler):
         return None
     parts = disassemble(cubin, disassembler)
     counted = [
-        count_step(source, kernel, step, parts)
-        for kernel, step in zip(kernels, steps, strict=True)
+        count_step(source, kernel, step, parts) for kernel, step in zip(kernels, steps, strict=True)
     ]
     if not counted or any(each is None for each in counted):
         return None

@@ -1,6 +1,7 @@
 """One run of the benchmark: what it has found so far, and what it prints."""
 
 import concurrent.futures
+import contextlib
 import time
 
 import numpy as np
@@ -55,13 +56,8 @@ class Session:
             self.remark("A dry run on the CPU: none of these times mean anything.")
         elif self.disassembler is None:
             self.remark("No nvdisasm here: instructions are not counted, nor shares of ceilings.")
-        self._compiled = {}
-        self._compiling = concurrent.futures.ThreadPoolExecutor(2 if given.dry else 8)
-        for network in self.networks:
-            for precision in PRECISIONS:
-                self._compiled[network.name, precision] = self._compiling.submit(
-                    measure.compile_network, device, network, self._shape(network), precision
-                )
+        self._checked = {}
+        self._began = time.perf_counter()
 
     def remark(self, text):
         """Keep a sentence for the report, and print it."""
@@ -75,53 +71,96 @@ class Session:
     def _images(self, network, count):
         return networks.images(count, self.side).reshape(count, *self._shape(network))
 
-    def measure_ceilings(self):
+    def run(self):
+        """Compile and check everything, then time it; return the exit status.
+
+        Nothing is compiled while a clock runs, so networks whose kernels are not there at half of
+        the time are left out.
+        """
+        self._check_all(self.given.budget / 2)
+        self._measure_ceilings()
+        for network in self.networks:
+            if network.name in self._checked and network.is_timed:
+                if self._seconds() > self.given.budget:
+                    self.remark(f"No time was left to time {network.name}.")
+                else:
+                    self._time(network)
+        return self._finish()
+
+    def _seconds(self):
+        return time.perf_counter() - self._began
+
+    def _check_all(self, until):
+        workers = concurrent.futures.ThreadPoolExecutor(2 if self.given.dry else 8)
+        compiled = {
+            (network.name, precision): workers.submit(
+                measure.compile_network, self.device, network, self._shape(network), precision
+            )
+            for network in self.networks
+            for precision in PRECISIONS
+        }
+        try:
+            for network in self.networks:
+                if self._seconds() > until:
+                    self.remark(f"No time was left to compile {network.name}.")
+                else:
+                    self._check(network, compiled)
+        finally:
+            workers.shutdown(cancel_futures=True)
+
+    def _check(self, network, compiled):
+        """Compare a network with float64 in every precision; faults are rows, too."""
+        spec, shape = network.spec, self._shape(network)
+        few = self._items(network, 4)
+        wanted = measure.truth(spec, few, 2)
+        rows = {precision: measure.Row(network.name, precision) for precision in PRECISIONS}
+        self.rows += rows.values()
+        for precision, row in rows.items():
+            with self._faults_of(row):
+                program, row.compile_seconds = compiled[network.name, precision].result()
+                measure.describe(row, self.device, network, program, shape, self.disassembler)
+                row.differs = measure.check(self.engine, spec, few, 2, precision, wanted)
+            self._tell(row)
+        self._checked[network.name] = rows, wanted
+        self._save()
+
+    @contextlib.contextmanager
+    def _faults_of(self, row):
+        try:
+            yield
+        except (GramserveError, ArithmeticError, RuntimeError) as error:
+            row.fault = f"failed: {' '.join(str(error).split())[:300]}"
+
+    def _measure_ceilings(self):
         """Find what the card can do."""
-        say(f"{self.device.name}, {self.device.architecture}: ceilings")
-        # What compiles at the same time is on the host, and does not disturb the card.
         kinds = {"seconds": 0, "copied": 2**12, "tries": 1} if self.given.dry else {}
         self.result["ceilings"] = measure_ceilings(self.device, **kinds)
         for line in report.ceiling_lines(self.result["ceilings"]):
             say(line)
         self._save()
 
-    def leave_out(self, network):
-        """Say that there was no time for a network."""
-        self.remark(f"Left out after {self.given.budget:.0f} s: {network.name}.")
-
-    def measure(self, network):
-        """Check a network in every precision, and time it; faults are rows, too."""
-        began = time.perf_counter()
-        spec, shape = network.spec, self._shape(network)
-        few = self._items(network, 4)
-        wanted = measure.truth(spec, few, 2)
-        rows = {precision: measure.Row(network.name, precision) for precision in PRECISIONS}
-        self.rows += rows.values()
-        many = None
-        for precision, row in rows.items():
-            try:
-                program, row.compile_seconds = self._compiled[network.name, precision].result()
-                measure.describe(row, self.device, network, program, shape, self.disassembler)
-                row.differs = measure.check(self.engine, spec, few, 2, precision, wanted)
-                if network.is_timed and precision in TIMED:
-                    many = many or self._items(network, 2 * self._block_side(row))
+    def _time(self, network):
+        rows, wanted = self._checked[network.name]
+        entries = rows["float32"].entries
+        many = self._items(network, 2 * self._block_side(entries))
+        for precision in TIMED:
+            row = rows[precision]
+            if row.fault is None:
+                with self._faults_of(row):
                     row.pairs = (len(many) // 2) ** 2
                     row.microseconds = measure.time_network(
-                        self.engine, spec, many, precision, self.given.rounds
+                        self.engine, network.spec, many, precision, self.given.rounds
                     )
                     row.set_shares(self.result["ceilings"])
-            except (GramserveError, ArithmeticError, RuntimeError) as error:
-                row.fault = f"failed: {' '.join(str(error).split())[:300]}"
-            self._tell(row)
+                self._tell(row)
         if network.is_dense:
             self._time_dense(network, wanted, rows["float32"].microseconds)
-        say(f"  {time.perf_counter() - began:.1f} s")
         self._save()
 
-    def _block_side(self, row):
+    def _block_side(self, entries):
         if self.given.pairs:
             return max(1, round(self.given.pairs**0.5))
-        return 6 if self.given.dry else 1024 if row.entries < LIGHT else 256
+        return 6 if self.given.dry else 1024 if entries < LIGHT else 256
 
     def _items(self, network, count) -> Items:
         return measure.items_of(self.engine, network.spec, self._images(network, count))
@@ -148,7 +187,7 @@ class Session:
         say(f"  layer by layer: {taken:.4g} us a pair, differs by {gap:.1e}")
 
     def _tell(self, row):
-        words = [f"{row.network}, {row.precision}:"]
+        words = [f"{self._seconds():5.0f} s  {row.network}, {row.precision}:"]
         if row.fault:
             words.append(row.fault)
         if row.differs is not None:
@@ -162,13 +201,12 @@ class Session:
     def _save(self):
         report.write(self.given.out, self.result, self.rows, self.aims)
 
-    def finish(self, seconds):
+    def _finish(self):
         """Print the tables; return the exit status."""
-        self._compiling.shutdown(cancel_futures=True)
         self._save()
         say("")
         say(report.markdown(self.result, self.rows, self.aims))
-        say(f"{seconds:.0f} s; written to {self.given.out}")
+        say(f"{self._seconds():.0f} s; written to {self.given.out}")
         wrong = [row for row in self.rows if not row.is_right]
         for row in wrong:
             say(f"WRONG: {row.network}, {row.precision}: {row.fault or row.differs}")
