@@ -10,8 +10,9 @@ BLOCKED = r"""
 import sys
 
 NEEDED = {
-    "numpy", "scipy", "numba", "llvmlite", "cupy", "cupyx", "pydantic", "pydantic_core",
+    "numpy", "scipy", "numba", "llvmlite", "pydantic", "pydantic_core",
     "annotated_types", "typing_extensions", "typing_inspection", "gramserve",
+    "cupy", "cupyx", "cupy_backends", "cuda", "nvidia",
 }
 OURS = {"benchmarks", "cuda_shim"}  # of the tests
 
