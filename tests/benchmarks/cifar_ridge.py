@@ -115,9 +115,11 @@ def find_engine(name, spec, precision):
 
     if name == "cuda" or (name == "auto" and cuda_unavailable() is None):
         engine = CudaEngine()
-        if refusal := engine.refusal(spec, precision):
-            raise SystemExit(f"the engine cuda cannot run: {refusal}")
-        return engine
+        refusal = engine.refusal(spec, precision)
+        if refusal is None:
+            return engine
+        if name == "cuda":
+            raise SystemExit(f"the engine cuda cannot run this: {refusal}")
     return choose_engine(spec, precision, name)[0]
 
 
@@ -235,4 +237,9 @@ def parse(arguments=None):
 
 
 if __name__ == "__main__":
-    main(parse())
+    from gramserve.errors import GramserveError
+
+    try:
+        main(parse())
+    except GramserveError as error:
+        raise SystemExit(str(error)) from None

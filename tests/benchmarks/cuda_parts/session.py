@@ -77,6 +77,9 @@ class Session:
         Nothing is compiled while a clock runs, so networks whose kernels are not there at half of
         the time are left out.
         """
+        if not self.networks:
+            say(f"no network here has {self.given.only!r} in its name")
+            return 1
         self._check_all(self.given.budget / 2)
         self._measure_ceilings()
         for network in self.networks:
@@ -210,4 +213,4 @@ class Session:
         wrong = [row for row in self.rows if not row.is_right]
         for row in wrong:
             say(f"WRONG: {row.network}, {row.precision}: {row.fault or row.differs}")
-        return 1 if wrong or not self.rows else 0
+        return 1 if wrong else 0

@@ -1,5 +1,7 @@
 """Parts of the benchmark of the CUDA engine, each held against what it stands for."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from benchmarks.cuda_parts import baseline, networks, sass
@@ -8,10 +10,12 @@ from benchmarks.cuda_parts.report import agreement_lines, time_lines
 from cuda_shim import ShimDevice
 
 from gramserve.kernels import ReferenceEngine
-from gramserve.kernels.cuda.program import Program
+from gramserve.kernels.cuda import CudaEngine
+from gramserve.kernels.cuda.program import Program, lower_for
 from gramserve.spec import PRESETS, parse_kernel
 
 MEMORY = 2**30
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize(
@@ -43,7 +47,7 @@ def test_the_baseline_says_what_it_does_not_have():
 
 
 def test_entries_of_a_myrtle_network_are_all_pairs_of_positions():
-    # Two, two and four... activations before, between and behind the pools, and the head.
+    # Three rectifiers before, between and behind the pools, and the head.
     found = networks.entry_layers(parse_kernel("myrtle10"), (32, 32, 3))
     assert found == [3 * 32**4, 3 * 16**4, 3 * 8**4, 1]
 
@@ -55,6 +59,15 @@ def test_entries_of_a_flattened_network_are_those_of_one_plane():
 
 def test_every_preset_is_checked():
     assert {network.kernel["preset"] for network in networks.NETWORKS} == set(PRESETS)
+
+
+@pytest.mark.parametrize("network", networks.NETWORKS, ids=lambda each: each.name)
+def test_every_network_runs_on_a_card(network):
+    shape = (3072,) if network.takes_vectors else (32, 32, 3)
+    assert CudaEngine(ShimDevice()).refusal(network.spec, "float32") is None
+    steps, kernels, _ = lower_for(network.spec, shape, "float32")
+    assert len(kernels.steps) == len(steps.steps)
+    assert sum(networks.entry_layers(network.spec, shape)) > 0
 
 
 def test_images_are_distinct():
@@ -125,3 +138,12 @@ def test_differences_and_faults_are_wrong():
     broken = Row("a", "mixed", fault="failed: no memory")
     assert not broken.is_right
     assert "| a |  | failed: no memory |  |" in agreement_lines([broken])
+
+
+def test_machine_code_is_looked_for_where_the_device_puts_it():
+    # Both need CuPy; a key that differs would silently find nothing.
+    key = "(source, COMPILER_OPTIONS, {}.architecture, nvrtc.getVersion())"
+    arrays = ROOT / "gramserve" / "arrays" / "cuda_device.py"
+    assert key.format("self") in arrays.read_text()
+    card = ROOT / "tests" / "benchmarks" / "cuda_parts" / "card.py"
+    assert key.format("device") in card.read_text()

@@ -68,6 +68,10 @@ def test_without_a_card_it_says_why(tmp_path):
 def test_an_unknown_network_is_a_failure(tmp_path):
     done = run("cuda.py", "--dry", "--only", "resnet", "--out", tmp_path)
     assert done.returncode == 1
+    assert "no network here has 'resnet' in its name" in done.stdout
+
+
+SMALL = ("--train", 20, "--test", 10)
 
 
 @pytest.fixture
@@ -81,8 +85,8 @@ def photographs(tmp_path):
 
 
 def test_ridge_regression_from_images_to_accuracy(photographs):
-    sizes = ("--train", 20, "--test", 10, "--kernel", "myrtle5", "--engine", "cpu")
-    done = run("cifar_ridge.py", "--data", photographs, *sizes)
+    kernel = ("--kernel", "myrtle5", "--engine", "cpu")
+    done = run("cifar_ridge.py", "--data", photographs, *SMALL, *kernel)
     assert done.returncode == 0, done.stderr
     assert "410 pairs in " in done.stdout
     assert "of 10 test images" in done.stdout
@@ -96,3 +100,5 @@ def test_ridge_regression_says_what_is_missing(photographs, tmp_path):
     assert "multiples of 10" in done.stderr
     done = run("cifar_ridge.py", "--data", photographs, "--train", 200, "--test", 10)
     assert "fewer than 20 images of a class" in done.stderr
+    done = run("cifar_ridge.py", "--data", photographs, *SMALL, "--kernel", "myrtle6")
+    assert done.stderr.startswith("kernel spec: unknown preset 'myrtle6'")
