@@ -107,15 +107,18 @@ def state_bytes(program):
     return found
 
 
-def describe(row, device, network, program, shape, disassembler):
-    """Add to a row what can be said without running it."""
-    entries = entry_layers(network.spec, shape)
-    row.entries = sum(entries)
+def count_work(row, network, program, shape):
+    """Add to a row what a pair of its network has of entries, operations and bytes."""
+    row.entries = sum(entry_layers(network.spec, shape))
     row.operations = count_operations(network.spec, shape).planes.operations
     row.state_bytes = state_bytes(program)
-    if not hasattr(device, "index"):
-        return
-    cubin = card.read_cubin(device, program.kernels.source)
+
+
+def read_code(row, device, network, program, shape, disassembler):
+    """Add to a row what the machine code on a card's disk says, where it is found."""
+    cubin = None
+    if hasattr(device, "index"):
+        cubin = card.read_cubin(device, program.kernels.source)
     if cubin is None:
         return
     names = (*program.kernels.steps, *program.kernels.tail)
@@ -125,7 +128,7 @@ def describe(row, device, network, program, shape, disassembler):
             program.kernels.source,
             program.kernels.steps,
             program.steps.steps,
-            entries[:-1],
+            entry_layers(network.spec, shape)[:-1],
             cubin,
             disassembler,
         )

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import subprocess
 import time
 
 import numpy as np
@@ -121,11 +122,19 @@ class Session:
         for precision, row in rows.items():
             with self._faults_of(row):
                 program, row.compile_seconds = compiled[network.name, precision].result()
-                measure.describe(row, self.device, network, program, shape, self.disassembler)
                 row.differs = measure.check(self.engine, spec, few, 2, precision, wanted)
+                self._describe(row, network, program, shape)
             self._tell(row)
         self._checked[network.name] = rows, wanted
         self._save()
+
+    def _describe(self, row, network, program, shape):
+        measure.count_work(row, network, program, shape)
+        try:
+            measure.read_code(row, self.device, network, program, shape, self.disassembler)
+        except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+            # Times are worth having without.
+            self.remark(f"The code of {row.network}, {row.precision} cannot be read: {error}")
 
     @contextlib.contextmanager
     def _faults_of(self, row):
