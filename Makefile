@@ -42,10 +42,13 @@ format: $(STAMP) ## Format the code and mend what the linter can
 docs: $(STAMP) ## Serve the documentation on this machine
 	$(BIN)/mkdocs serve
 
-# peers.py needs an environment of its own; docs/benchmarks.md says how to run it.
+# peers.py needs an environment of its own, cifar_ridge.py images, and cuda.py a card, without which it
+# says so; docs/benchmarks.md says how to run them. Without a safe path, cuda.py would hide the package
+# that is called cuda from all of them.
 bench: $(STAMP) ## Run all benchmarks (several minutes; see docs/benchmarks.md)
-	@for script in $(filter-out %/peers.py,$(wildcard tests/benchmarks/*.py)); do echo "== $$script"; PYTHONPATH=tests $(BIN)/python $$script || exit 1; done
+	@for script in $(filter-out %/peers.py %/cifar_ridge.py %/cuda.py,$(wildcard tests/benchmarks/*.py)); do echo "== $$script"; PYTHONSAFEPATH=1 PYTHONPATH=tests $(BIN)/python $$script || exit 1; done
+	@echo "== tests/benchmarks/cuda.py"; PYTHONPATH=tests $(BIN)/python tests/benchmarks/cuda.py --if-card
 
 clean: ## Remove the environment and everything that was made
-	rm -rf $(VENV) site dist demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) site dist demo-output cuda-benchmark .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find gramserve tests -name __pycache__ -prune -exec rm -rf {} +

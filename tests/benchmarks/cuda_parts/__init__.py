@@ -1,0 +1,1 @@
+"""Parts of the benchmark of the CUDA engine; ``tests/benchmarks/cuda.py`` is what runs."""
