@@ -2,7 +2,7 @@
 
 from campaign import Campaign
 
-KILLS = 4
+KILLS = 3
 
 
 def test_every_kill_costs_at_most_the_window_and_no_value(tmp_path):

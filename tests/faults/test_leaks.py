@@ -4,7 +4,7 @@ import time
 
 from resources import holdings_of, run_small_jobs
 
-WARM, MEASURED = 8, 20
+WARM, MEASURED = 8, 12
 MIB = 2**20
 
 
