@@ -41,6 +41,8 @@ CONSTANT = re.compile(r"__constant__\s+(?:__align__\s*\(\w+\)\s*)?[\w\s]+?(\w+)\
 class CompilerMissingError(EngineUnavailableError):
     """There is no C++ compiler."""
 
+    code = "compiler_missing"
+
 
 @functools.cache
 def find_compiler(name: str) -> tuple[str, str]:
