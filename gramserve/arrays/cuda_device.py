@@ -181,7 +181,8 @@ class CudaDevice:
     def _compiled(source: str) -> bytes:
         # Without an architecture, CuPy takes the current card's.
         cubin, _ = compiler.compile_using_nvrtc(source, COMPILER_OPTIONS, filename="gramserve.cu")
-        return bytes(cubin)
+        # CuPy takes the last byte off, as if it ended a text; in an ELF file it is part of it.
+        return bytes(cubin) + b"\0"
 
     def stream(self) -> CudaStream:
         """Return a new stream."""

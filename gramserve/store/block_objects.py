@@ -12,8 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 from gramserve.errors import BlockMissingError, CorruptBlockError, StoreNotFoundError
 from gramserve.plan import BlockMap, Grid
 from gramserve.store.block_values import check_block
-from gramserve.store.files import StagedFile, read_range, reporting, sweep
+from gramserve.store.files import StagedFile, read_range, reporting
 from gramserve.store.header import METADATA, GramHeader
+from gramserve.store.leftovers import sweep
 from gramserve.store.shards import checksum_of
 
 Block = tuple[int, int]

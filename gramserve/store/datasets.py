@@ -24,7 +24,6 @@ from gramserve.store.files import (
     StagedDirectory,
     remove_directory,
     reporting,
-    sweep,
     write_file,
 )
 from gramserve.store.header import METADATA
@@ -37,6 +36,7 @@ from gramserve.store.items import (
     item_digests,
     stored_dtype,
 )
+from gramserve.store.leftovers import sweep
 from gramserve.store.mending import mend_arrays
 from gramserve.store.npy import open_npy
 

@@ -6,7 +6,8 @@ import uuid
 from pathlib import Path
 
 from gramserve.errors import ConflictError
-from gramserve.store.files import PARTIAL, lock, reporting, sweep
+from gramserve.store.files import PARTIAL, lock, reporting
+from gramserve.store.leftovers import sweep
 
 
 class EvictedGram:

@@ -14,11 +14,11 @@ from gramserve.store.files import (
     StagedDirectory,
     remove_directory,
     reporting,
-    sweep,
     write_file,
 )
 from gramserve.store.header import METADATA
 from gramserve.store.item_array import ItemArray
+from gramserve.store.leftovers import sweep
 
 FORMAT = "gramserve.transform/1"
 """Version of the stored form."""

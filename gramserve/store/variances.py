@@ -14,8 +14,9 @@ from gramserve.errors import (
     StoreNotFoundError,
 )
 from gramserve.spec import KERNEL_CODE_VERSION, digest_of
-from gramserve.store.files import remove_directory, sweep
+from gramserve.store.files import remove_directory
 from gramserve.store.item_array import ItemArray
+from gramserve.store.leftovers import sweep
 
 FORMAT = "gramserve.variances/1"
 """Version of the stored form and of the keys."""

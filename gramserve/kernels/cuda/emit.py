@@ -20,8 +20,9 @@ from gramserve.kernels.cuda.steps import (
     SumState,
     SumTiles,
 )
+from gramserve.kernels.cuda.tiles import STAGE_WARPS
 
-STAGE_THREADS = 128
+STAGE_THREADS = 32 * STAGE_WARPS
 DENSE_THREADS = 256
 """Threads of a block; ``stage.cuh`` and ``dense.cuh`` have the same numbers."""
 
@@ -87,7 +88,7 @@ def _longest_repeat(types: Sequence[str], at: int) -> tuple[int, int]:
     return best
 
 
-def emit(steps: Steps, early: str, late: str, packing: int, *, tangent: bool) -> Kernels:
+def emit(steps: Steps, early: str, late: str, *, tangent: bool) -> Kernels:
     """Return the source of a network's kernels.
 
     Parameters
@@ -96,8 +97,6 @@ def emit(steps: Steps, early: str, late: str, packing: int, *, tangent: bool) ->
         Of the network.
     early, late : str
         C++ types before and behind the first pool.
-    packing : int
-        Entries of items' vectors that lie together.
     tangent : bool
         Whether ``T`` is asked for.
 
@@ -106,7 +105,7 @@ def emit(steps: Steps, early: str, late: str, packing: int, *, tangent: bool) ->
     Kernels
         Its source; steps that are alike share a kernel.
     """
-    emitter = _Emitter(steps, (early, late), packing, tangent=tangent)
+    emitter = _Emitter(steps, (early, late), tangent=tangent)
     names = tuple(emitter.add(step) for step in steps.steps)
     tail = tuple(
         emitter.add_numbers(part.chain) for part in steps.tail if isinstance(part, NumberChain)
@@ -116,12 +115,9 @@ def emit(steps: Steps, early: str, late: str, packing: int, *, tangent: bool) ->
 
 
 class _Emitter:
-    def __init__(
-        self, steps: Steps, scalars: tuple[str, str], packing: int, *, tangent: bool
-    ) -> None:
+    def __init__(self, steps: Steps, scalars: tuple[str, str], *, tangent: bool) -> None:
         self._steps = steps
         self._scalars = scalars
-        self._packing = packing
         self._tangent = str(tangent).lower()
         self._names = (f"step_{number}" for number in itertools.count())
         self._known: dict[str, str] = {}
@@ -162,9 +158,8 @@ class _Emitter:
         scalar = self._scalar(is_late=step.is_late)
         shape = step.tile.cpp(scalar)
         if step.reads is None:
-            packing = self._packing
-            source = f"const {scalar}* items_x, const {scalar}* items_y, int packs"
-            value = f"const ItemSource<Tiles, {packing}> source = {{items_x, items_y, packs}};"
+            source = f"const {scalar}* items_x, const {scalar}* items_y, int entries"
+            value = "const ItemSource<Tiles> source = {items_x, items_y, entries};"
         else:
             is_split = str(self._steps.states[step.reads].is_split).lower()
             source = _state_parameters("from", scalar)
@@ -204,12 +199,12 @@ class _Emitter:
     def _products(self, step: MakeProducts) -> str:
         scalar = self._scalar(is_late=step.is_late)
         parameters = [
-            f"const {scalar}* items_x, const {scalar}* items_y, int packs",
+            f"const {scalar}* items_x, const {scalar}* items_y, int entries",
             _PAIRS,
             _dense_parameters("to", scalar),
         ]
         body = (
-            f"  dense_items<{scalar}, {self._packing}>(items_x, items_y, packs, {_PAIRS_VALUE}, "
+            f"  dense_items<{scalar}>(items_x, items_y, entries, {_PAIRS_VALUE}, "
             f"{_dense_value('to', scalar)});"
         )
         return self._name(DENSE_THREADS, ", ".join(parameters), body)

@@ -13,7 +13,7 @@ from gramserve.kernels.cpu import CpuEngine
 from gramserve.kernels.cuda.activations import count_numbers, find_unsupported
 from gramserve.kernels.cuda.parts import Part, cut_parts, device_need, host_need
 from gramserve.kernels.cuda.program import NUMBERS_OF_LAYERS, Program
-from gramserve.kernels.cuda.run import Block, evaluate_block
+from gramserve.kernels.cuda.run import Block, Streams, evaluate_block
 from gramserve.kernels.items import Items, label_items
 from gramserve.kernels.precision import overflow, result_dtype
 from gramserve.kernels.reference import ReferenceEngine
@@ -43,6 +43,7 @@ class CudaEngine:
         self._own = device if isinstance(device, OwnCard) else OwnCard(device)
         self._dense = ReferenceEngine()
         self._host = CpuEngine()
+        self._streams: Streams | None = None
         self._programs: OrderedDict[tuple[Any, ...], Program] = OrderedDict()
 
     @property
@@ -155,6 +156,9 @@ class CudaEngine:
             for name in spec.outputs
         }
         with self._own.turn:
+            if self._streams is None:
+                self._streams = Streams(device)
+            streams = self._streams
             program = self._program(device, spec, shape, precision)
             first = Part(slice(0, len(rows)), slice(0, len(columns)), whole.is_symmetric)
             needs = (
@@ -165,7 +169,7 @@ class CudaEngine:
             while parts:
                 part = parts.pop()
                 try:
-                    bad = _evaluate_part(device, program, whole.part(part), part, result)
+                    bad = _evaluate_part(streams, program, whole.part(part), part, result)
                 except DeviceMemoryError:
                     # Another process may have taken what was free.
                     if not part.halves():
@@ -220,15 +224,15 @@ class CudaEngine:
 
 
 def _evaluate_part(
-    device: Device,
+    streams: Streams,
     program: Program,
     block: Block,
     part: Part,
     result: dict[OutputName, NDArray[Any]],
 ) -> list[NDArray[Any]]:
     """Compute a part into its place; return what of it is not finite, (rows, columns) each."""
-    ends = evaluate_block(device, program, block)
-    stream = device.stream()
+    ends = evaluate_block(streams, program, block)
+    device, stream = streams.device, streams.main
     places = {name: gram[part.rows, part.columns] for name, gram in result.items()}
     with device.guard(), stream:
         for name, place in places.items():

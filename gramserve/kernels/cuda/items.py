@@ -1,4 +1,4 @@
-"""Items as the kernels read them: entries of vectors in packs, positions in rows."""
+"""Items as the kernels read them: entry by entry of their vectors, positions in rows."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,10 +17,10 @@ def item_positions(spec: KernelSpec, item_shape: Sequence[int]) -> Offset:
     return int(height), int(width)
 
 
-def packed_items(
-    spec: KernelSpec, values: NDArray[Any], dtype: Any, packing: int, *, doubled: bool
+def planar_items(
+    spec: KernelSpec, values: NDArray[Any], dtype: Any, *, scaled: bool
 ) -> NDArray[Any]:
-    """Return the vectors of items as the kernels load them.
+    """Return the vectors of items as the kernels load them, entry by entry.
 
     Parameters
     ----------
@@ -30,25 +30,19 @@ def packed_items(
         Items with positions.
     dtype : dtype
         Of the result.
-    packing : int
-        Entries that lie together.
-    doubled : bool
-        Whether every pack has its rows twice, one copy behind the other, for the items of
-        columns. Only those of rows have the factor of the products.
+    scaled : bool
+        Whether they have the factor of the products; those of rows have, those of columns not.
 
     Returns
     -------
-    ndarray, (n, packs, H or 2 H, W, packing)
-        Zeros where the last pack is not full.
+    ndarray, (n, entries, H, W)
+        Contiguous.
     """
     item_shape = values.shape[1:]
     height, width = item_positions(spec, item_shape)
-    vectors = input_vectors(spec, values, np.float64)
+    factor = input_scale(spec, item_shape) if scaled else 1.0
+    vectors = input_vectors(spec, values, np.float64 if factor != 1 else dtype)
     vectors = vectors.reshape(len(values), height, width, -1)
-    if not doubled:
-        vectors = vectors * input_scale(spec, item_shape)
-    packs = -(-vectors.shape[-1] // packing)
-    found = np.zeros((len(values), packs, height, width, packing), dtype)
-    for entry in range(vectors.shape[-1]):
-        found[:, entry // packing, :, :, entry % packing] = vectors[..., entry]
-    return np.concatenate([found, found], axis=2) if doubled else found
+    if factor != 1:
+        vectors = vectors * factor
+    return np.ascontiguousarray(np.moveaxis(vectors, -1, 1), dtype)

@@ -21,9 +21,7 @@ from gramserve.kernels.cuda.steps import (
     SumTiles,
     Taps,
 )
-from gramserve.kernels.cuda.tiles import TileForm
-
-_STAGE_WARPS = STAGE_THREADS // 32
+from gramserve.kernels.cuda.tiles import STAGE_WARPS, TileForm, window_bytes
 
 Argument = Any
 """An array of the device, a NumPy scalar, or None for a null pointer."""
@@ -39,7 +37,8 @@ class SideArrays:
     """Roots of an item of x."""
     items_x: Array | None
     items_y: Array | None
-    packs: int
+    entries: int
+    """Of the vectors of an item."""
 
     @property
     def roots(self) -> tuple[Argument, ...]:
@@ -49,7 +48,7 @@ class SideArrays:
     @property
     def items(self) -> tuple[Argument, ...]:
         """Arguments of items."""
-        return self.items_x, self.items_y, np.int32(self.packs)
+        return self.items_x, self.items_y, np.int32(self.entries)
 
 
 @dataclass(frozen=True)
@@ -152,7 +151,7 @@ class Batch:
 
     def _tile_grid(self, tile: TileForm, parts: int) -> int:
         warps = -(-self._count * parts // tile.groups)
-        return -(-warps // _STAGE_WARPS)
+        return -(-warps // STAGE_WARPS)
 
     def _put(
         self,
@@ -225,9 +224,9 @@ class Batch:
                 late = self._program.dtypes.late
                 arguments = (*common, *self._kept(step.writes), late.type(step.weight))
                 dtype = late if step.is_late else self._program.dtypes.early
-                sums = (tile.rows // step.window) * max(1, tile.columns // step.window)
-                layers = 1 + self._program.tangent
-                shared_bytes = STAGE_THREADS * 4 * layers * sums * dtype.itemsize
+                shared_bytes = window_bytes(
+                    tile, step.window, dtype.itemsize, tangent=self._program.tangent
+                )
             case KeepTiles():
                 form = self._program.steps.states[step.writes]
                 weight = self._program.dtype_of(form).type(step.weight)

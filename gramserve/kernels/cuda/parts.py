@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import prod
 
 from gramserve.kernels.cuda.items import item_positions
-from gramserve.kernels.cuda.program import Program, packing_of
+from gramserve.kernels.cuda.program import Program
 from gramserve.kernels.cuda.variances import padded_variances
 from gramserve.kernels.inputs import input_width
 from gramserve.spec import KernelSpec
@@ -109,7 +109,7 @@ def device_need(program: Program, spec: KernelSpec, item_shape: tuple[int, ...],
     early, late = program.dtypes.early.itemsize, program.dtypes.late.itemsize
     dtypes = late if early == late else early + late
     side = 2 * padded_variances(spec, item_shape) * dtypes
-    side += _packed_numbers(spec, item_shape) * early
+    side += _item_numbers(spec, item_shape) * early
     numbers = (program.steps.results + len(spec.readouts) + 1) * (1 + program.tangent)
     return Need(side, 2 * side, numbers * late + 8 * len(spec.outputs), room)
 
@@ -131,13 +131,10 @@ def host_need(spec: KernelSpec, item_shape: tuple[int, ...], room: int) -> Need:
     Need
         Roots and items in float64 on their way to the device, and the indices of pairs.
     """
-    roots, packed = padded_variances(spec, item_shape), _packed_numbers(spec, item_shape)
-    return Need(40 * roots + 32 * packed, 72 * roots + 48 * packed, 64, room)
+    roots, numbers = padded_variances(spec, item_shape), _item_numbers(spec, item_shape)
+    return Need(40 * roots + 32 * numbers, 40 * roots + 32 * numbers, 64, room)
 
 
-def _packed_numbers(spec: KernelSpec, item_shape: tuple[int, ...]) -> int:
-    if len(item_shape) == 1:
-        return input_width(spec, item_shape)
-    packing = packing_of(spec, item_shape)
-    packs = -(-input_width(spec, item_shape) // packing)
-    return packs * packing * prod(item_positions(spec, item_shape))
+def _item_numbers(spec: KernelSpec, item_shape: tuple[int, ...]) -> int:
+    width = input_width(spec, item_shape)
+    return width if len(item_shape) == 1 else width * prod(item_positions(spec, item_shape))

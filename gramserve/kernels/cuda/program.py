@@ -12,7 +12,6 @@ from gramserve.kernels.cuda.emit import Kernels, emit
 from gramserve.kernels.cuda.forms import axis_tables, column_runs, offset_tables, row_runs
 from gramserve.kernels.cuda.lower import Format, lower
 from gramserve.kernels.cuda.steps import KeepTiles, PoolTiles, StateForm, Steps, SumTiles
-from gramserve.kernels.inputs import input_width
 from gramserve.spec import KernelSpec, Precision
 
 NUMBERS_ROOM = 4096
@@ -42,12 +41,6 @@ class Dtypes:
         return cls(late, late)
 
 
-def packing_of(spec: KernelSpec, item_shape: Sequence[int]) -> int:
-    """Return how many entries of items' vectors lie together: 1, 2 or 4."""
-    width = input_width(spec, item_shape)
-    return width if width <= 2 else 4
-
-
 def lower_for(
     spec: KernelSpec, item_shape: Sequence[int], precision: Precision
 ) -> tuple[Steps, Kernels, Dtypes]:
@@ -75,7 +68,6 @@ def lower_for(
         steps,
         _TYPES[dtypes.early],
         _TYPES[dtypes.late],
-        packing_of(spec, item_shape),
         tangent=tangent,
     )
     return steps, kernels, dtypes
@@ -156,6 +148,22 @@ class Program:
         late = steps.entries_at_once(is_late=True) * self.dtypes.late.itemsize
         parts = max((self.parts_of(index) for index in range(len(steps.steps))), default=1)
         return layers * (early + late + 8 * (parts + 1)) + 64
+
+    def tiles_per_pair(self) -> int:
+        """Return the most tiles of a pair that one step takes."""
+        steps = self.steps
+        found = [len(steps.states[writes].offsets) for writes in self._written()]
+        found += [len(step.offsets) for step in steps.steps if isinstance(step, SumTiles)]
+        found += [
+            step.window**2 * len(self.schedules[index][0]) * len(self.schedules[index][1])
+            for index, step in enumerate(steps.steps)
+            if isinstance(step, PoolTiles)
+        ]
+        return max(found, default=1)
+
+    def _written(self) -> set[int]:
+        states = (getattr(step, "writes", None) for step in self.steps.steps)
+        return {state for state in states if state is not None}
 
     def parts_of(self, index: int) -> int:
         """Return into how many units a tile step cuts one pair."""

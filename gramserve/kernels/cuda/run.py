@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from gramserve.arrays import Array, Device, Stream, namespace_of
 from gramserve.errors import DeviceMemoryError
 from gramserve.kernels.cuda.emit import STAGE_THREADS
-from gramserve.kernels.cuda.items import packed_items
+from gramserve.kernels.cuda.items import planar_items
 from gramserve.kernels.cuda.launches import Batch, SideArrays
 from gramserve.kernels.cuda.parts import Part
-from gramserve.kernels.cuda.program import Program, packing_of
+from gramserve.kernels.cuda.program import Program
 from gramserve.kernels.cuda.steps import Branch, NumberChain, SumState, SumTiles
-from gramserve.kernels.cuda.variances import doubled_roots, roots_of
+from gramserve.kernels.cuda.variances import doubling, roots_of
 from gramserve.kernels.inputs import input_scale, input_vectors
 from gramserve.kernels.items import Items
 from gramserve.spec import KernelSpec
@@ -23,11 +23,31 @@ from gramserve.spec import KernelSpec
 _STREAMS = 2
 """Batches in flight: while one is copied or begun, the other one computes."""
 
+
+class Streams:
+    """The streams of a device, made once: a pool keeps the memory of each for itself.
+
+    Parameters
+    ----------
+    device : Device
+        Whose.
+    """
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        self.main = device.stream()
+        """Of items, results and all that is done once for a block."""
+        self.batches = tuple(device.stream() for _ in range(_STREAMS))
+        """Of batches, in turn."""
+
+
 _SHARE = 0.8
 """Part of the free memory that batches take."""
 
-_LARGEST_BATCH = 2**18
-"""Pairs; more would not be faster, and indices of units stay small."""
+_TILES_OF_BATCH = 2**24
+_LARGEST_BATCH = 2**20
+"""Pairs: enough to keep a card busy for some dozens of milliseconds. More would only take memory
+from others, and indices of units stay small."""
 
 
 @dataclass(frozen=True)
@@ -71,13 +91,13 @@ class Values:
     t: Array | None
 
 
-def evaluate_block(device: Device, program: Program, block: Block) -> dict[str, Values]:
+def evaluate_block(streams: Streams, program: Program, block: Block) -> dict[str, Values]:
     """Return the numbers of a block behind all layers, by readout.
 
     Parameters
     ----------
-    device : Device
-        Where.
+    streams : Streams
+        Of the device where it is computed.
     program : Program
         Of the block's network.
     block : Block
@@ -94,7 +114,7 @@ def evaluate_block(device: Device, program: Program, block: Block) -> dict[str, 
     DeviceMemoryError
         When not even one pair fits.
     """
-    stream = device.stream()
+    device, stream = streams.device, streams.main
     with device.guard(), stream:
         late = _upload_sides(device, program, block, program.dtypes.late, stream)
         early = late
@@ -103,7 +123,7 @@ def evaluate_block(device: Device, program: Program, block: Block) -> dict[str, 
         values = _base_values(device, program, block, stream)
         stream.synchronize()
         if program.steps.steps:
-            _run_batches(device, program, block, (early, late), values)
+            _run_batches(streams, (program, block, (early, late)), values)
         found = _run_tail(device, (program, block, late), values, stream)
         stream.synchronize()
     return found
@@ -113,15 +133,18 @@ def _upload_sides(
     device: Device, program: Program, block: Block, dtype: np.dtype[Any], stream: Stream
 ) -> SideArrays:
     spec, shape = block.spec, block.rows.values.shape[1:]
-    mine = roots_of(spec, shape, block.rows.variances, dtype)
-    theirs = doubled_roots(spec, shape, roots_of(spec, shape, block.columns.variances, dtype))
-    roots = device.upload(mine, stream), device.upload(theirs, stream), mine.shape[1]
+    mine = device.upload(roots_of(spec, shape, block.rows.variances, dtype), stream)
+    theirs = device.upload(roots_of(spec, shape, block.columns.variances, dtype), stream)
+    # Doubled where memory is fast.
+    index = device.upload(doubling(spec, shape), stream)
+    theirs = namespace_of(theirs).take(theirs, index, 1)
+    places = int(mine.shape[1])
     if not program.steps.steps or dtype != program.dtypes.early:
-        return SideArrays(*roots, None, None, 0)
-    packing = packing_of(spec, shape)
-    x = packed_items(spec, block.rows.values, dtype, packing, doubled=False)
-    y = packed_items(spec, block.columns.values, dtype, packing, doubled=True)
-    return SideArrays(*roots, device.upload(x, stream), device.upload(y, stream), x.shape[1])
+        return SideArrays(mine, theirs, places, None, None, 0)
+    x = device.upload(planar_items(spec, block.rows.values, dtype, scaled=True), stream)
+    y = device.upload(planar_items(spec, block.columns.values, dtype, scaled=False), stream)
+    entries = int(x.shape[1])
+    return SideArrays(mine, theirs, places, x, namespace_of(y).concatenate([y, y], 2), entries)
 
 
 def _base_values(device: Device, program: Program, block: Block, stream: Stream) -> Values:
@@ -161,24 +184,23 @@ def batch_size(device: Device, program: Program) -> int:
         At least 1.
     """
     room = int(device.free_bytes() * _SHARE) // _STREAMS
-    return max(1, min(room // program.bytes_per_pair(), _LARGEST_BATCH))
+    enough = min(_TILES_OF_BATCH // program.tiles_per_pair(), _LARGEST_BATCH)
+    return max(1, min(room // program.bytes_per_pair(), enough))
 
 
 def _run_batches(
-    device: Device,
-    program: Program,
-    block: Block,
-    sides: tuple[SideArrays, SideArrays],
+    streams: Streams,
+    what: tuple[Program, Block, tuple[SideArrays, SideArrays]],
     values: Values,
 ) -> None:
     """Take all pairs through the stages; where memory runs out, with smaller batches."""
+    (program, block, sides), device = what, streams.device
     rows, columns = block.pairs()
     same = (block.row_labels[rows] == block.column_labels[columns]).astype(np.int32)
-    streams = [device.stream() for _ in range(_STREAMS)]
     size, start, number = batch_size(device, program), 0, 0
     while start < len(rows):
         part = slice(start, start + size)
-        stream = streams[number % _STREAMS]
+        stream = streams.batches[number % _STREAMS]
         # What this stream has to do before may still need the memory of its last batch.
         try:
             stream.synchronize()
@@ -188,14 +210,14 @@ def _run_batches(
                 batch.run()
                 _collect(program, batch, pairs, values)
         except DeviceMemoryError:
-            for each in streams:
+            for each in streams.batches:
                 each.synchronize()
             if size == 1:
                 raise
             size = -(-size // 2)
             continue
         start, number = start + size, number + 1
-    for stream in streams:
+    for stream in streams.batches:
         stream.synchronize()
 
 

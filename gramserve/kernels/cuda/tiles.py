@@ -4,9 +4,12 @@ from dataclasses import dataclass
 
 from gramserve.stages import Offset
 
-_ROOM, _TANGENT_ROOM = 64, 48
-"""Registers of 32 bits that a lane should give to S, or to S and T: with more, the compiler begins
-to spill where it would still have registers left, or too few warps fit."""
+STAGE_WARPS = 4
+"""Warps of a block of threads, as ``stage.cuh`` has it."""
+
+_ROOM, _TANGENT_ROOM = 32, 48
+"""Registers of 32 bits that a lane should give to S, or to S and T: with more, too few warps fit,
+and a lane with several columns loads with gaps, of which the cache has only so many a cycle."""
 
 _MOST = 128
 """What it can give."""
@@ -52,7 +55,8 @@ def choose_tile(
     -------
     TileForm or None
         The one that leaves fewest lanes idle; of these the one with most columns a lane, which
-        share selects and exchange less, as long as registers leave room for other warps.
+        share selects and exchange less, as long as registers leave room for other warps, or else
+        the one with fewest.
     """
     height, width = positions
     words = height * copies * itemsize // 4
@@ -71,3 +75,29 @@ def choose_tile(
         return fits, used, form.columns if fits else -form.columns
 
     return max(found, key=worth, default=None)
+
+
+def window_bytes(tile: TileForm, window: int, itemsize: int, *, tangent: bool) -> int:
+    """Return the shared memory in which a block of threads adds up windows, in bytes.
+
+    Parameters
+    ----------
+    tile : TileForm
+        How tiles lie in lanes.
+    window : int
+        Positions of a window along each axis.
+    itemsize : int
+        Bytes of a number.
+    tangent : bool
+        Whether there is T.
+
+    Returns
+    -------
+    int
+        ``Windows::BYTES`` of ``pool.cuh``.
+    """
+    down = tile.rows // window
+    # With one column a lane, only lanes with which a window begins have places.
+    is_spread = tile.columns == 1
+    across = -(-32 // window) if is_spread else 32 * (tile.columns // window)
+    return STAGE_WARPS * 2 * 2 * (1 + tangent) * down * across * itemsize

@@ -72,8 +72,8 @@ def roots_of(
     """
     places = padded_variances(spec, item_shape)
     found = np.zeros((len(variances), max(places, VARIANCE_STEP), 2), dtype)
-    norms = np.sqrt(variances.astype(np.float64))
-    inverses = np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0)
+    norms = np.sqrt(variances, dtype=variances.dtype)
+    inverses = np.divide(1, norms, out=np.zeros_like(norms), where=norms > 0)
     start = offset = 0
     for count in _counts(spec, item_shape):
         part = slice(offset, offset + count)
@@ -83,8 +83,8 @@ def roots_of(
     return found
 
 
-def doubled_roots(spec: KernelSpec, item_shape: Sequence[int], roots: NDArray[Any]) -> NDArray[Any]:
-    """Return the roots with the rows of every layer twice, one copy behind the other.
+def doubling(spec: KernelSpec, item_shape: Sequence[int]) -> NDArray[np.int32]:
+    """Return which roots follow each other where the rows of every layer lie twice.
 
     Parameters
     ----------
@@ -92,19 +92,17 @@ def doubled_roots(spec: KernelSpec, item_shape: Sequence[int], roots: NDArray[An
         The kernel.
     item_shape : sequence of int
         Shape of one item.
-    roots : ndarray, (n, padded V, 2)
-        From :func:`roots_of`.
 
     Returns
     -------
-    ndarray, (n, 2 padded V, 2)
-        What begins at v among the roots begins at 2 v here.
+    ndarray of int32, (2 padded V,)
+        What begins at v among the roots begins at 2 v here, one copy behind the other.
     """
-    found = np.zeros((len(roots), 2 * roots.shape[1], 2), roots.dtype)
+    places = max(padded_variances(spec, item_shape), VARIANCE_STEP)
+    found = np.zeros(2 * places, np.int32)
     offset = 0
     for count in _counts(spec, item_shape):
-        part = roots[:, offset : offset + count]
-        found[:, 2 * offset : 2 * offset + count] = part
-        found[:, 2 * offset + count : 2 * (offset + count)] = part
+        part = np.arange(offset, offset + count)
+        found[2 * offset : 2 * (offset + count)] = np.concatenate([part, part])
         offset += _padded(count)
     return found

@@ -17,9 +17,9 @@ from gramserve.store.files import (
     link_file,
     remove_directory,
     reporting,
-    sweep,
     write_file,
 )
+from gramserve.store.leftovers import sweep
 
 
 def names(folder: Path) -> list[str]:

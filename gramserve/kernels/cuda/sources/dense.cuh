@@ -75,23 +75,22 @@ __device__ __forceinline__ int wrapped(int position, int size) {
   return position < size ? position : position - size;
 }
 
-// Products of vectors: x as (n, packs, H, W, N), y with the rows of each pack twice.
-template <class T, int N>
+// Products of vectors: x as (n, entries, H, W), y with the rows of each entry twice.
+template <class T>
 __device__ __forceinline__ void dense_items(
-    const T* x, const T* y, int packs, const Pairs& pairs, const Dense<T>& state) {
+    const T* x, const T* y, int entries, const Pairs& pairs, const Dense<T>& state) {
   const DenseEntry entry(state, pairs.count);
   if (!entry.exists) return;
   const int width = state.across.size, positions = state.down.size * width;
-  const T* mine = x + (long long)pairs.x[entry.pair] * packs * positions * N;
-  const T* theirs = y + (long long)pairs.y[entry.pair] * packs * 2 * positions * N;
-  mine += (entry.j * width + entry.k) * N;
-  theirs += ((entry.j + entry.a) * width + wrapped(entry.k + entry.b, width)) * N;
+  const T* mine = x + (long long)pairs.x[entry.pair] * entries * positions;
+  const T* theirs = y + (long long)pairs.y[entry.pair] * entries * 2 * positions;
+  mine += entry.j * width + entry.k;
+  theirs += (entry.j + entry.a) * width + wrapped(entry.k + entry.b, width);
   T total = 0;
-  for (int pack = 0; pack < packs; ++pack) {
-#pragma unroll
-    for (int e = 0; e < N; ++e) total = fma(mine[e], theirs[e], total);
-    mine += positions * N;
-    theirs += 2 * positions * N;
+  for (int number = 0; number < entries; ++number) {
+    total = fma(*mine, *theirs, total);
+    mine += positions;
+    theirs += 2 * positions;
   }
   state.s[entry.at] = total;
   if (state.t != nullptr) state.t[entry.at] = 0;

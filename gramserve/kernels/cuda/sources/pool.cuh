@@ -35,17 +35,20 @@ struct Runs {
   int column_count;
 };
 
-// Sums of windows in shared memory. Every lane has places of its own, so nothing is exchanged.
+// Sums of windows in shared memory. Every lane has places of its own, or, with one column a lane,
+// every lane with which a window begins: nothing is exchanged through them.
 template <class S, int W, bool TANGENT>
 struct Windows {
   using T = typename S::Scalar;
   static_assert(S::ROWS % W == 0 && S::WIDTH % W == 0, "windows must lie side by side");
   static_assert(S::COLUMNS == 1 || S::COLUMNS % W == 0, "a lane has whole windows, or one column");
+  static constexpr bool IS_SPREAD = S::COLUMNS == 1; // a window lies in W neighbouring lanes
   static constexpr int DOWN = S::ROWS / W;
-  static constexpr int ACROSS = S::COLUMNS == 1 ? 1 : S::COLUMNS / W; // of one lane
+  static constexpr int ACROSS = IS_SPREAD ? 1 : S::COLUMNS / W; // of one lane
   static constexpr int SIZE = DOWN * ACROSS;
+  static constexpr int HOLDERS = IS_SPREAD ? (32 + W - 1) / W : 32; // lanes that have places
   static constexpr int LAYERS = TANGENT ? 2 : 1;
-  static constexpr int WARP_ENTRIES = 2 * 2 * LAYERS * SIZE * 32;
+  static constexpr int WARP_ENTRIES = 2 * 2 * LAYERS * SIZE * HOLDERS;
   static constexpr int BYTES = STAGE_WARPS * WARP_ENTRIES * (int)sizeof(T);
 
   T* shared;
@@ -57,17 +60,24 @@ struct Windows {
   __device__ __forceinline__ T* part(int row, int column, int layer) const {
     const int thread = afresh(threadIdx.x);
     const int entries = (((now ^ row) * 2 + column) * LAYERS + layer) * SIZE;
-    return shared + (thread / 32) * WARP_ENTRIES + entries * 32 + (thread & 31);
+    return shared + (thread / 32) * WARP_ENTRIES + entries * HOLDERS +
+           (thread & 31) / (IS_SPREAD ? W : 1);
+  }
+
+  // Lanes are not in step: only the one that adds to places and reads them may clear them.
+  static __device__ __forceinline__ bool has_places() {
+    return !IS_SPREAD || (threadIdx.x & 31) % W == 0;
   }
 
   __device__ __forceinline__ void clear(int row) const {
+    if (!has_places()) return;
 #pragma unroll 1
     for (int column = 0; column < 2; ++column)
 #pragma unroll 1
       for (int layer = 0; layer < LAYERS; ++layer) {
         T* entries = part(row, column, layer);
 #pragma unroll 1
-        for (int e = 0; e < SIZE; ++e) entries[e * 32] = T(0);
+        for (int e = 0; e < SIZE; ++e) entries[e * HOLDERS] = T(0);
       }
   }
 
@@ -105,21 +115,31 @@ struct Windows {
 #pragma unroll
           for (int e = begin + 1; e < end; ++e) down[c] += tile.at[j * W + e][c];
         }
-        if constexpr (S::COLUMNS == 1) {
-          T* to = place.column % W < W - Q ? here : next;
-          to[j * 32] += down[0];
+        if constexpr (IS_SPREAD) {
+          T first = down[0], second = T(0);
+#pragma unroll
+          for (int e = 1; e < W; ++e) {
+            const int from = place.lane + e < S::LANES ? place.lane + e : place.lane;
+            const T value = __shfl_sync(EVERY_LANE, down[0], place.first + from);
+            if (e < W - Q) first += value;
+            else second += value;
+          }
+          if (has_places()) {
+            here[j * HOLDERS] += first;
+            if constexpr (Q > 0) next[j * HOLDERS] += second;
+          }
         } else {
 #pragma unroll
           for (int k = 0; k < ACROSS; ++k) {
             T first = down[k * W];
 #pragma unroll
             for (int e = 1; e < W - Q; ++e) first += down[k * W + e];
-            here[(j * ACROSS + k) * 32] += first;
+            here[(j * ACROSS + k) * HOLDERS] += first;
             if constexpr (Q > 0) {
               T second = down[k * W + W - Q];
 #pragma unroll
               for (int e = W - Q + 1; e < W; ++e) second += down[k * W + e];
-              next[(j * ACROSS + k) * 32] += second;
+              next[(j * ACROSS + k) * HOLDERS] += second;
             }
           }
         }
@@ -139,21 +159,9 @@ __device__ __forceinline__ void write_windows(
   for (int j = 0; j < Sums::DOWN; ++j) {
 #pragma unroll
     for (int k = 0; k < Sums::ACROSS; ++k) {
-      T value = entries[(j * Sums::ACROSS + k) * 32];
-      int column = place.lane * Sums::ACROSS + k;
-      bool is_mine = writes;
-      if constexpr (S::COLUMNS == 1) {
-        // The columns of a window are in neighbouring lanes.
-        T total = value;
-#pragma unroll
-        for (int e = 1; e < W; ++e)
-          total += __shfl_sync(
-              EVERY_LANE, value, place.first + (place.lane + e < S::LANES ? place.lane + e : 0));
-        value = total;
-        column = place.lane / W;
-        is_mine = writes && place.lane % W == 0;
-      }
-      if (!is_mine) continue;
+      if (!writes || !Sums::has_places()) continue;
+      const T value = entries[(j * Sums::ACROSS + k) * Sums::HOLDERS];
+      const int column = Sums::IS_SPREAD ? place.lane / W : place.lane * Sums::ACROSS + k;
       Out* entry = to + j * (S::WIDTH / W) + column;
       const Out found = weight * (Out)value;
       *entry = adds ? *entry + found : found;

@@ -25,38 +25,32 @@ struct Pairs {
   int count;
 };
 
-// Products of the items' vectors.
-//
-// Entries of a vector lie in packs of N: x is (n, packs, H, W, N), y (m, packs, 2 H, W, N) with
-// the rows of each pack twice.
-template <class S, int N>
+// Products of the items' vectors: x is (n, entries, H, W), y (m, entries, 2 H, W) with the rows of
+// each entry twice. Neighbouring columns lie side by side, so a warp loads whole lines.
+template <class S>
 struct ItemSource {
   using T = typename S::Scalar;
   const T* x;
   const T* y;
-  int packs;
+  int entries;
 
   template <bool TANGENT>
   __device__ __forceinline__ void load(
       Pair<S, TANGENT>& pair, const Surroundings<S>& around, int, int i, int j) const {
-    using Entry = Pack<T, N>;
-    const T* all_mine = x + (long long)i * packs * S::POSITIONS * N;
-    const T* all_theirs = y + (long long)j * packs * 2 * S::POSITIONS * N;
-    const Entry* mine = reinterpret_cast<const Entry*>(all_mine) + around.place.column;
-    const Entry* theirs = reinterpret_cast<const Entry*>(all_theirs);
+    const T* mine = x + (long long)i * entries * S::POSITIONS + around.place.column;
+    const T* theirs = y + (long long)j * entries * 2 * S::POSITIONS;
     pair.s.fill(T(0));
 #pragma unroll 1
-    for (int pack = 0; pack < packs; ++pack) {
+    for (int entry = 0; entry < entries; ++entry) {
 #pragma unroll
-      for (int row = 0; row < S::ROWS; ++row)
+      for (int row = 0; row < S::ROWS; ++row) {
+        using Columns = Pack<T, S::COLUMNS>;
+        const Columns own = load_whole(reinterpret_cast<const Columns*>(mine + row * S::WIDTH));
 #pragma unroll
-        for (int c = 0; c < S::COLUMNS; ++c) {
-          const Entry own = load_whole(mine + row * S::WIDTH + c);
-          const Entry other = load_whole(theirs + row * S::WIDTH + around.y_column[c]);
-#pragma unroll
-          for (int e = 0; e < N; ++e)
-            pair.s.at[row][c] = fma(own.at[e], other.at[e], pair.s.at[row][c]);
-        }
+        for (int c = 0; c < S::COLUMNS; ++c)
+          pair.s.at[row][c] = fma(
+              own.at[c], theirs[row * S::WIDTH + around.y_column[c]], pair.s.at[row][c]);
+      }
       mine += S::POSITIONS;
       theirs += 2 * S::POSITIONS;
     }

@@ -118,7 +118,8 @@ def run(library, activation, covariances, roots, others, *, slope=True):
 
 def test_every_struct_is_run():
     written = set()
-    for path in SOURCES.glob("*.cuh"):
+    duals = re.findall(r'#include "(\w+\.cuh)"', (SOURCES / "duals.cuh").read_text())
+    for path in [SOURCES / name for name in duals]:
         found = re.findall(r"struct (\w+)[^{;]*{\s*static constexpr int NUMBERS", path.read_text())
         written |= set(found)
     named = {re.match(r"gramserve::(\w+)", name)[1] for name in types()}
