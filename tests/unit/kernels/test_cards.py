@@ -208,7 +208,7 @@ def test_the_host_memory_allowed_bounds_a_part(engines):
     device.launches.clear()
     whole = grams(engines["cuda"], x, x)
     once = len(device.launches)
-    agree(grams(engines["cuda"], x, x, memory_bytes=2**16), whole)
+    agree(grams(engines["cuda"], x, x, memory_bytes=2**15), whole)
     assert len(device.launches) > 3 * once
 
 

@@ -56,7 +56,7 @@ def test_memory_that_another_process_takes_makes_batches_smaller(exact):
 
 def test_memory_for_not_even_one_pair_is_an_error_that_may_be_retried():
     with pytest.raises(DeviceMemoryError, match="bytes") as caught:
-        evaluate(CudaEngine(ShimDevice(memory_bytes=6_000)), SPEC, pair_items(SPEC, SHAPE))
+        evaluate(CudaEngine(ShimDevice(memory_bytes=2_500)), SPEC, pair_items(SPEC, SHAPE))
     assert caught.value.retryable
 
 
