@@ -24,7 +24,7 @@ demo: $(STAMP) ## Run the whole path on a few hundred colour images
 
 test: $(STAMP) ## Run all tests
 	@command -v $(CXX) >/dev/null || { echo "make test runs the sources of CUDA kernels on the CPU and needs a C++ compiler, but $(CXX) is not there: install one (apt-get install g++) or name one (make test CXX=/path/to/g++)" >&2; exit 1; }
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 check: $(STAMP) ## Format, lint, types, import contracts, docs
 	$(BIN)/ruff format --check .

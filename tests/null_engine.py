@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from gramserve.blocks import BlockResult
+from gramserve.blocks import BlockResult, GramWork
 from gramserve.blocks.task import BlockTask
 from gramserve.blocks.worker import worker_name
 from gramserve.kernels import engine as registry
@@ -22,6 +22,9 @@ class NullEngine:
     name = "cpu"
     device = "none"
     about = "computes nothing"
+
+    def missing(self):
+        return None
 
     def refusal(self, _spec, _precision):
         return None
@@ -40,11 +43,21 @@ class NullEngine:
         return {name: np.ones(shape, np.float32) for name in spec.outputs}
 
 
-def install_null_engine():
-    """Let this process compute nothing; return what undoes it."""
-    real = registry.ENGINES["cpu"]
+def install_null_engine(*, is_stored=True):
+    """Let this process compute nothing; return what undoes it.
+
+    Where nothing is stored either, nobody looks in the end whether it is.
+    """
+    real, look = registry.ENGINES["cpu"], GramWork.is_stored
     registry.ENGINES["cpu"] = NullEngine()
-    return lambda: registry.ENGINES.update(cpu=real)
+    if not is_stored:
+        GramWork.is_stored = lambda _: True
+
+    def undo():
+        registry.ENGINES["cpu"] = real
+        GramWork.is_stored = look
+
+    return undo
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,7 @@ def main():
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--null-store", action="store_true")
     options = parser.parse_args()
-    install_null_engine()
+    install_null_engine(is_stored=not options.null_store)
     configure_logs("warning")
     logging.getLogger("distributed").setLevel(logging.ERROR)
 

@@ -187,7 +187,8 @@ async def test_a_silent_scheduler_holds_up_no_plan_no_row_and_no_probe(tmp_path,
         done = await service.compute(x)
     async with running_service(tmp_path, scheduler_address=silent_address) as service:
         executor = service.state.executor
-        waits = await service.submit(await service.upload(x), block_size=4)
+        other = await service.upload(small_images(24)[16:])
+        waits = await service.submit(other, block_size=4)
         body = {"dataset": done["dataset"], "kernel": "myrtle5"}
         plans = [service.http.post("/v1/plans", json=body) for _ in range(20)]
         answers = await asyncio.gather(*plans, service.http.get("/readyz"))

@@ -21,7 +21,7 @@ ITEMS = 141
 
 
 async def test_ten_thousand_blocks_go_through_in_batches(tmp_path, monkeypatch):
-    undo = install_null_engine()
+    undo = install_null_engine(is_stored=False)
     executors, batches = [], []
     record = Catalog.record_blocks
 
