@@ -95,6 +95,8 @@ class Drive:
                 self._count_at = self._clock() + _SLOTS_SECONDS
             if wishes is not None:
                 self._take_wishes(wishes)
+            if self._run.take_news():
+                self._run.report(self._ledger)
             self._hand_out()
             due = self._ledger.next_due(self._clock())
             timeout = _POLL_SECONDS if due is None else min(_POLL_SECONDS, max(due, 0.01))
@@ -115,7 +117,10 @@ class Drive:
     def _take_wishes(self, wishes: Wishes) -> None:
         while not wishes.empty():
             stored = self._run.stored
-            self._ledger.prefer(block for block in wishes.get() if stored.lacks(block))
+            held = self._run.held
+            self._ledger.prefer(
+                block for block in wishes.get() if stored.lacks(block) and block not in held
+            )
 
     def _hand_out(self) -> None:
         ledger, share = self._ledger, self._share

@@ -1,6 +1,7 @@
 """How far a run is, and how it ended."""
 
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from gramserve.blocks.ledger import Failure, Ledger
@@ -87,6 +88,15 @@ class Run:
     entries: int = 0
     stage: str = "blocks"
     slots: int = 1
+    held: Collection[BlockIndex] = ()
+    """Blocks that are left out."""
+    news: threading.Event = field(default_factory=threading.Event)
+    """Set when some of these may have been stored."""
+
+    @property
+    def left_out(self) -> int:
+        """How many of those are still missing."""
+        return sum(block not in self.stored for block in self.held)
 
     @property
     def total(self) -> int:
@@ -104,10 +114,18 @@ class Run:
         *,
         stopped: bool = False,
         unnamed: int = 0,
-        held: int = 0,
     ) -> RunOutcome:
         """Return how the run ended."""
+        held = self.left_out
         return RunOutcome(self.total, self.done, self.reused, failed or {}, stopped, unnamed, held)
+
+    def take_news(self) -> bool:
+        """Find blocks that were left out and are stored by now; return whether there are any."""
+        if not self.news.is_set():
+            return False
+        self.news.clear()
+        found = self.work.stored_blocks()
+        return sum(self.stored.add(block) for block in self.held if block in found) > 0
 
     def waiting_reason(self, ledger: Ledger) -> str | None:
         """Return why nothing is computed now, or None."""

@@ -1,6 +1,7 @@
 """The scheduler: makes every missing block of a Gram matrix, once."""
 
 import queue
+import threading
 import time
 from collections.abc import Callable, Collection
 from itertools import islice
@@ -62,6 +63,7 @@ class Scheduler:
         self._session: Session | None = None
         self._share: Share | None = None
         self._stored: BlockMap | None = None
+        self._news = threading.Event()
 
     @property
     def stored(self) -> BlockMap | None:
@@ -93,6 +95,11 @@ class Scheduler:
         if self._share is not None:
             self._share.user, self._share.priority = user, priority
 
+    def look_again(self) -> None:
+        """Say, from any thread, that blocks which were left out may be stored by now."""
+        self._news.set()
+        self.wake()
+
     def wake(self) -> None:
         """Let a run look at its stop sign and its wishes now, from any thread."""
         if self._session is not None:
@@ -121,8 +128,8 @@ class Scheduler:
             Asked several times a second once the run is to stop; True also drops the tasks that
             workers have begun, False waits for their results.
         held : collection of (int, int)
-            Blocks to leave out, canonical and each once: somebody else makes them. Wishes for
-            them must not be made.
+            Blocks to leave out, canonical and each once: somebody else makes them. Nobody's
+            wish changes that.
 
         Returns
         -------
@@ -130,11 +137,10 @@ class Scheduler:
             What is stored and what was set aside.
         """
         stored = self._stored = work.stored_blocks()
-        run = Run(work, observer, stored, reused=len(stored))
+        run = Run(work, observer, stored, len(stored), held=held, news=self._news)
         run.report(None)
-        left_out = sum(block not in stored for block in held)
-        if run.done + left_out == run.total:
-            return run.outcome(held=left_out)
+        if run.done + run.left_out == run.total:
+            return run.outcome()
         with (
             self._executor.session(self._priority) as session,
             self._shares.join(self._user, self._priority, session.wake) as share,
@@ -163,7 +169,7 @@ class Scheduler:
                 return run.outcome(named, unnamed=run.total - run.done - len(named))
             if stopped:
                 return run.outcome(stopped=True)
-            return self._make_blocks(run, drive, held)
+            return self._make_blocks(run, drive)
 
     def _make_variances(self, run: Run, drive: _Driver) -> tuple[dict[BlockIndex, Failure], bool]:
         missing = run.work.missing_variances()
@@ -183,16 +189,15 @@ class Scheduler:
         run.stage = "blocks"
         return ledger.set_aside, stopped
 
-    def _make_blocks(self, run: Run, drive: _Driver, held: Collection[BlockIndex]) -> RunOutcome:
+    def _make_blocks(self, run: Run, drive: _Driver) -> RunOutcome:
         work = run.work
-        left_out = sum(block not in run.stored for block in held)
         # The map grows while its gaps are gone through; blocks that were handed out are behind.
-        pending = (block for block in run.stored.missing() if block not in held)
-        ledger = Ledger(pending, run.total - run.done - left_out, policy=self._policy)
+        pending = (block for block in run.stored.missing() if block not in run.held)
+        ledger = Ledger(pending, run.total - run.done - run.left_out, policy=self._policy)
 
         def task(group: Group) -> Task:
             rows, columns = work.places[0], work.places[-1]
             return BlockTask(work.recipe, rows, columns, work.grid, work.grams, group)
 
         stopped = drive(ledger, task, self._wishes)
-        return run.outcome(ledger.set_aside, stopped=stopped, unnamed=ledger.unnamed, held=left_out)
+        return run.outcome(ledger.set_aside, stopped=stopped, unnamed=ledger.unnamed)

@@ -2,10 +2,12 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, islice
 
 from gramserve.plan import BlockIndex, BlockMap
 from gramserve.store import BlockSource
+
+_MOST_ORIGINS = 4096
 
 
 @dataclass
@@ -21,10 +23,8 @@ class Awaited:
     sources: list[tuple[str, BlockSource, BlockMap]] = field(default_factory=list)
     """Id of a Gram matrix, how its blocks become those that are awaited, and which."""
 
-    def split(
-        self, wanted: Collection[BlockIndex]
-    ) -> tuple[list[BlockIndex], dict[str, list[BlockIndex]]]:
-        """Say who makes blocks.
+    def origins(self, wanted: Collection[BlockIndex]) -> dict[str, list[BlockIndex]]:
+        """Say where blocks are made.
 
         Parameters
         ----------
@@ -33,16 +33,14 @@ class Awaited:
 
         Returns
         -------
-        list of (int, int)
-            Those that the computation itself makes.
         dict of str to list of (int, int)
-            By the id of another Gram matrix, the blocks of it that hold the others.
+            By the id of another Gram matrix, blocks of it that hold those that are left to it;
+            the first thousands, where items are in so different orders that there are more.
         """
-        own = [block for block in wanted if block not in self.blocks]
-        theirs: dict[str, list[BlockIndex]] = {}
+        found: dict[str, list[BlockIndex]] = {}
         for gram, source, blocks in self.sources:
             asked = (source.origins(block) for block in wanted if block in blocks)
-            origins = dict.fromkeys(chain.from_iterable(asked))
-            if origins:
-                theirs.setdefault(gram, []).extend(origins)
-        return own, theirs
+            some = list(dict.fromkeys(islice(chain.from_iterable(asked), _MOST_ORIGINS)))
+            if some:
+                found.setdefault(gram, []).extend(some)
+        return found

@@ -107,7 +107,9 @@ class JobRun:
         self._progress: Progress | None = None
         self._written: Progress | None = None
         self._told: frozenset[str] = frozenset()
-        self._found: dict[str, int] = {}
+        self._computed = 0
+        self._came_at = {job.id: -_computed_before(job)}
+        """How many blocks it had computed when each job came, less those of earlier runs of it."""
         self._reason: str | None = None
         self._ending = INTERRUPTED
         self._patience = Patience(self._stop.is_set)
@@ -162,6 +164,7 @@ class JobRun:
             As the claim returned it, planning; it asks for no other Gram matrices. The run must
             be open.
         """
+        self._came_at[job.id] = self._computed - _computed_before(job)
         self.jobs[job.id] = job
         self._favour()
         _log.info("job attached", job=job.id, to=self.job.id)
@@ -249,6 +252,7 @@ class JobRun:
 
     def _take(self, progress: Progress) -> None:
         self._results += progress.results
+        self._computed += sum(result.failure is None for result in progress.results)
         self._progress = progress
         if progress.results:
             self._on_stored()
@@ -277,7 +281,7 @@ class JobRun:
                 _log.warning("progress not written", job=self.job.id, error=str(error))
 
     async def _write(self, meter: PaceMeter, provenance: Provenance) -> None:
-        progress, results = self._progress, self._results
+        progress, results, computed = self._progress, self._results, self._computed
         told = frozenset(self.jobs)
         if progress is None:
             return
@@ -289,7 +293,7 @@ class JobRun:
             records = await asyncio.to_thread(provenance.of_results, results)
             await self._catalog.record_blocks(records)
             self.pace = meter.observe(progress, time.monotonic())
-            await self._tell(progress.done, progress.reused, progress.failed, progress.total)
+            await self._tell(progress.done, computed, progress.failed, progress.total)
         except BaseException:
             self._results = results + self._results
             raise
@@ -299,14 +303,14 @@ class JobRun:
             for job in tuple(self.jobs.values()):
                 await self._catalog.explain_wait(job.id, self._reason, epoch=job.epoch)
 
-    async def _tell(self, done: int, found: int, failed: int, total: int) -> None:
-        """Write how far it is for every job."""
+    async def _tell(self, done: int, computed: int, failed: int, total: int) -> None:
+        """Write how far it is for every job; what was not computed for it, it reused."""
         reports = [
             JobProgress(
                 job=job.id,
                 epoch=job.epoch,
                 done=done,
-                reused=self._reused(job, found if job is self.job else done),
+                reused=max(0, done - (computed - self._came_at[job.id])),
                 failed=failed,
                 total=total,
             )
@@ -317,20 +321,11 @@ class JobRun:
         refused = {report.job for report in reports} - written
         await self.recheck([job for job in self.jobs.values() if job.id in refused], {})
 
-    def _reused(self, job: JobRecord, found: int) -> int:
-        """Return what a job found stored when it came.
-
-        On a later run of a job much of that is its own work.
-        """
-        known = found if job.epoch == 1 else job.blocks_reused
-        first = self._found.setdefault(job.id, known - self._computation.taken_over)
-        return first + self._computation.taken_over
-
     async def _finish(self, outcome: RunOutcome, provenance: Provenance, work: GramWork) -> None:
         if outcome.failed:
             for some in batched(outcome.failed.items(), _FAILURES_AT_ONCE):
                 await self._catalog.record_blocks(provenance.of_failures(dict(some)))
-            await self._tell(outcome.done, outcome.reused, outcome.failed_count, outcome.total)
+            await self._tell(outcome.done, self._computed, outcome.failed_count, outcome.total)
             await self.fail(*outcome.first_failure())
         elif outcome.is_complete and not await asyncio.to_thread(work.is_stored):
             await self.requeue(_LOST_AGAIN)
@@ -391,6 +386,11 @@ class JobRun:
         """Put its jobs back although its thread may still run: the server is stopping."""
         with contextlib.suppress(GramserveError):
             await self._let_all_go()
+
+
+def _computed_before(job: JobRecord) -> int:
+    """Return how many blocks earlier runs of a job computed."""
+    return max(0, job.blocks_done - job.blocks_reused) if job.epoch > 1 else 0
 
 
 def _is_held(job: JobRecord, now: JobRecord | None) -> bool:

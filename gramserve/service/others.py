@@ -4,15 +4,12 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice, takewhile
+from itertools import takewhile
 from typing import Protocol
 
 from gramserve.plan import BlockIndex
-from gramserve.service.awaited import Awaited
 
 _LOOK_S = 1.0
-_MOST_ASKED = 1000
-"""Blocks that others are asked for at once; the next look asks for more."""
 
 
 class Neighbour(Protocol):
@@ -78,7 +75,7 @@ class Others:
         return {gram for other in self.earlier() for gram in other.grams}
 
     def prefer(self, blocks: Mapping[str, Collection[BlockIndex]]) -> None:
-        """Have blocks computed before all others.
+        """Have blocks computed before all others: somebody waits for them.
 
         Parameters
         ----------
@@ -88,15 +85,3 @@ class Others:
         for other in self.earlier():
             for gram in other.grams & blocks.keys():
                 other.prefer(blocks[gram])
-
-    async def wait_for(self, awaited: Awaited | None) -> None:
-        """Ask for blocks, and return when some blocks were stored, or after a second.
-
-        Parameters
-        ----------
-        awaited : Awaited, optional
-            What nothing else is left to do without.
-        """
-        if awaited is not None:
-            self.prefer(awaited.split(list(islice(awaited.blocks, _MOST_ASKED)))[1])
-        await self.wait_for_stored(_LOOK_S)

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from gramserve.errors import BlockMissingError, CorruptBlockError, StoreNotFoundError
 from gramserve.plan import BlockMap, Grid
+from gramserve.store.block_faults import block_damaged, blocks_missing
 from gramserve.store.block_values import check_block
 from gramserve.store.files import StagedFile, read_range, reporting
 from gramserve.store.header import METADATA, GramHeader
@@ -150,12 +151,8 @@ class BlockObjects:
         Returns
         -------
         set of tuple of int
-            Canonical blocks (``i <= j`` when symmetric) of which every object exists.
-
-        Notes
-        -----
-        One listing of the directories, so linear in the number of blocks. Checksums are not
-        looked at: :meth:`verify_block` does that.
+            Canonical blocks (``i <= j`` when symmetric) of which every object exists, whether or
+            not its checksums hold. Linear in the number of blocks.
         """
         return set(self.stored_map())
 
@@ -396,20 +393,7 @@ class BlockObjects:
                 return []
 
     def _missing(self, blocks: set[Block]) -> BlockMissingError:
-        listed = [list(block) for block in sorted(self.header.canonical(*b) for b in blocks)]
-        shown = ", ".join(f"({i}, {j})" for i, j in listed[:4])
-        more = f" and {len(listed) - 4} more" if len(listed) > 4 else ""
-        return BlockMissingError(
-            f"{len(listed)} of {self.block_count} blocks that this touches are not computed yet: "
-            f"{shown}{more}; wait for the job, or resume it",
-            blocks=listed,
-        )
+        return blocks_missing(self.header, blocks)
 
     def _corrupt(self, i: int, j: int, reason: str) -> CorruptBlockError:
-        path = self.object_path(i, j)
-        return CorruptBlockError(
-            f"block ({i}, {j}) in {path} is damaged: {reason}; drop it and resume the job to "
-            "compute it again",
-            block=list(self.header.canonical(i, j)),
-            path=str(path),
-        )
+        return block_damaged(self.object_path(i, j), self.header.canonical(i, j), (i, j), reason)

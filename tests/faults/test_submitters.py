@@ -91,7 +91,7 @@ def test_jobs_on_data_that_overlap_share_blocks_while_both_run(faulty, table):
     assert {body["state"] for _, body in bodies} == {"succeeded"}
     computed = table.computed() - before
     # All are parts of the first, whichever of them came first: ten pairs of panels in all.
-    assert sum(computed.values()) == BLOCKS
+    assert sum(computed.values()) == BLOCKS, computed
     assert sum(body["blocks"]["reused"] for _, body in bodies) == 10 + 6 + 6 + 10 - BLOCKS
     with Talk(faulty) as talk:
         for x, body in bodies:

@@ -1,10 +1,12 @@
 """Gram matrices: which there are, how complete they are, their diagonal."""
 
 import asyncio
+import contextlib
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Response
 
+from gramserve.errors import StoreNotFoundError
 from gramserve.service.auth import Reader
 from gramserve.service.bodies import OCTETS
 from gramserve.service.errors import documented
@@ -44,8 +46,12 @@ async def list_grams(
 ) -> dict[str, list[GramReport]]:
     """Return Gram matrices, the newest first."""
     records = await state.catalog.grams(dataset=dataset, limit=limit, offset=offset)
-    opened = [await state.grams.get(record.id) for record in records]
-    return {"grams": [await _report(state, gram) for gram in opened]}
+    reports = []
+    for record in records:
+        # One that is being evicted, or whose directory is gone, must not hide the others.
+        with contextlib.suppress(StoreNotFoundError):
+            reports.append(await _report(state, await state.grams.get(record.id)))
+    return {"grams": reports}
 
 
 @router.get(

@@ -123,7 +123,8 @@ async def _create_job(
         state="succeeded" if is_done else "queued",
         blocks_total=plan.grid.block_count,
         blocks_done=plan.blocks_stored,
-        blocks_reused=plan.blocks_cached,
+        # What other matrices hold counts when it was taken over.
+        blocks_reused=plan.blocks_stored,
         waiting_reason=None if is_done else _QUEUED,
         idempotency_key=repeats,
         key_id=key_id,
