@@ -13,6 +13,7 @@ over at the price of asking the file system for them; every other one is read an
 are compared. Numbers are compared for equality only, so clocks may step as they like.
 """
 
+import errno
 import hashlib
 import os
 import struct
@@ -81,7 +82,7 @@ def drop_damaged_blocks(
 
 
 def drop_if_damaged(gram: BlockObjects, i: int, j: int) -> bool:
-    """Read one block and its mirror, and remove both if a checksum does not match.
+    """Read one block and its mirror, and remove both if they are damaged or cannot be read.
 
     Parameters
     ----------
@@ -104,12 +105,19 @@ def drop_if_damaged(gram: BlockObjects, i: int, j: int) -> bool:
             gram.check_object(*place)
     except BlockMissingError:
         return False
-    except CorruptBlockError:
+    except (CorruptBlockError, StoreError) as error:
+        if not isinstance(error, CorruptBlockError) and not _is_unreadable(error):
+            raise
         # A whole block may have taken its place since; that one must stay.
         if _identity(gram, block) == before:
             gram.drop_block(*block)
             return True
     return False
+
+
+def _is_unreadable(error: StoreError) -> bool:
+    """Whether a disk fails to give the bytes: as good as damaged, and as little to be served."""
+    return isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EIO
 
 
 def _places(gram: BlockObjects, block: Block) -> list[Block]:

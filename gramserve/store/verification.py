@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from gramserve.errors import BlockMissingError, CorruptBlockError
+from gramserve.errors import BlockMissingError, CorruptBlockError, StoreError
 from gramserve.store.block_masks import masked_blocks, stored_canonical
 from gramserve.store.block_objects import Block, BlockObjects
+from gramserve.store.inspection import drop_if_damaged
 
 
 @dataclass(frozen=True)
@@ -67,12 +68,15 @@ def verify_or_drop(gram: BlockObjects, block: Block, *, drop: bool) -> VerifiedB
 
     Notes
     -----
-    A block that is written anew between the check and the removal is lost with the damaged one,
-    and computed once more; a reader that has the files open keeps what it reads.
+    A block that was written anew since the check stays, and a reader that has the files of the
+    damaged one open keeps what it reads. One that cannot be read at all is reported, not dropped.
     """
     try:
         return VerifiedBlock(block, checksum=gram.verify_block(*block))
     except BlockMissingError:
         return None
     except CorruptBlockError as error:
-        return VerifiedBlock(block, damage=str(error), dropped=drop and gram.drop_block(*block))
+        dropped = drop and drop_if_damaged(gram, *block)
+        return VerifiedBlock(block, damage=str(error), dropped=dropped)
+    except StoreError as error:
+        return VerifiedBlock(block, damage=str(error))
