@@ -12,6 +12,7 @@ from service_app import KERNEL, array_of, running_service, small_images
 import gramserve as gs
 from gramserve.blocks import LoopExecutor, Policy, Scheduler
 from gramserve.plan import BlockMap, Grid
+from gramserve.service.others import Others
 
 HASTY = partial(Scheduler, policy=Policy(backoff_s=0.01, target_task_s=0.001))
 BOTH = {**KERNEL, "kernel": ["nngp", "ntk"]}
@@ -217,3 +218,73 @@ async def test_the_block_map_shows_what_is_stored(tmp_path, slowed):
         await service.until(job, "succeeded")
         whole = await service.http.get(path)
         assert whole.content == BlockMap(grid, grid.blocks()).to_bytes()
+
+
+NEEDED = 36
+"""Blocks of 4 of the first 32 images; the matrix of 24 of them holds 21."""
+
+
+async def overlapping(service, **asked):
+    """Submit two jobs whose matrices share blocks, the smaller first; return both."""
+    x = small_images(32)
+    digests = [await service.upload(part) for part in (x[:24], x)]
+    first = await service.submit(digests[0], block_size=4, **asked)
+    await until_stored(service, first, 1)
+    return first, await service.submit(digests[1], block_size=4, **asked)
+
+
+async def test_of_two_kernels_every_block_is_computed_once_and_counted_once(tmp_path, slowed):
+    table = slowed(0.03)
+    async with running_service(tmp_path) as service:
+        jobs = await overlapping(service, kernel=BOTH)
+        ended = [(await service.until(job, "succeeded"))["blocks"] for job in jobs]
+    assert [counts["reused"] for counts in ended] == [0, 21]
+    assert [counts["done"] for counts in ended] == [21, NEEDED]
+    assert len(table.attempts()) == NEEDED
+
+
+async def test_a_computation_that_ends_while_another_is_planned_is_taken_over(
+    tmp_path, slowed, monkeypatch
+):
+    begun = Others.begun
+
+    async def late(self, should_stop):
+        if self.earlier():
+            await asyncio.sleep(1.5)  # as long as a third computation is being planned
+        return await begun(self, should_stop)
+
+    monkeypatch.setattr(Others, "begun", late)
+    table = slowed(0.03)
+    async with running_service(tmp_path) as service:
+        jobs = await overlapping(service)
+        ended = [(await service.until(job, "succeeded"))["blocks"] for job in jobs]
+    assert [counts["reused"] for counts in ended] == [0, 21]
+    assert len(table.attempts()) == NEEDED
+
+
+async def test_rows_of_blocks_that_another_job_makes_do_not_wait_for_the_end(tmp_path, slowed):
+    table = slowed(0.15)
+    async with running_service(tmp_path) as service:
+        jobs = await overlapping(service)
+        url = f"/v1/grams/{jobs[1]['gram']}/rows"
+        body = {"rows": [20], "columns": [20], "wait": 30}
+        answer = await service.http.post(url, json=body)
+        assert answer.status_code == 200, answer.text
+        counts = (await service.job(jobs[1]))["blocks"]
+        assert counts["done"] < NEEDED - 3, "it came long before the job had ended"
+        for job in jobs:
+            await service.until(job, "succeeded")
+    assert len(table.attempts()) == NEEDED
+
+
+async def test_blocks_left_to_a_job_that_is_cancelled_are_computed(tmp_path, slowed):
+    table = slowed(0.05)
+    async with running_service(tmp_path) as service:
+        first, second = await overlapping(service)
+        await until_stored(service, second, 1)
+        await service.http.delete(f"/v1/jobs/{first['id']}")
+        body = await service.until(second, "succeeded")
+        assert body["waiting_reason"] is None
+        truth = gs.compute_gram(small_images(32), kernel=KERNEL)
+        np.testing.assert_allclose(await service.rows(second["gram"]), truth, rtol=2e-5)
+    assert each_once(table)
