@@ -7,10 +7,10 @@ BIN := $(VENV)/bin
 # Written last, so that an interrupted installation is taken up again.
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test check format docs bench clean
+.PHONY: help demo test test-postgres check format docs bench clean
 
 help: ## List the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(STAMP): pyproject.toml tools/python.sh
 	@python="$$(PYTHON='$(PYTHON)' tools/python.sh)" || exit 1; \
@@ -26,6 +26,10 @@ test: $(STAMP) ## Run all tests
 	@command -v $(CXX) >/dev/null || { echo "make test runs the sources of CUDA kernels on the CPU and needs a C++ compiler, but $(CXX) is not there: install one (apt-get install g++) or name one (make test CXX=/path/to/g++)" >&2; exit 1; }
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
+test-postgres: $(STAMP) ## Run the tests of the catalog and of several servers on PostgreSQL
+	PYTHON=$(BIN)/python tools/with_postgres.sh $(BIN)/python -m pytest tests/unit/catalog \
+		tests/unit/service/test_two_dispatchers.py tests/faults/test_two_servers.py
+
 check: $(STAMP) ## Format, lint, types, import contracts, docs
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -33,6 +37,7 @@ check: $(STAMP) ## Format, lint, types, import contracts, docs
 	$(BIN)/lint-imports
 	bash -n .ci/run
 	sh -n tools/python.sh
+	sh -n tools/with_postgres.sh
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 format: $(STAMP) ## Format the code and mend what the linter can
