@@ -1,11 +1,10 @@
-"""Blocks: which were stored or set aside, how, and where else the same numbers are.
+"""Blocks: which were stored or set aside, and how.
 
 The store decides what is there; these records say how it came about.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict
-from itertools import batched
 from typing import Any
 
 from sqlalchemy import delete, func, or_, select
@@ -18,8 +17,6 @@ from gramserve.catalog.times import utc_now
 
 _blocks = tables.blocks
 _PRIMARY = ("gram", "i", "j")
-# Databases limit the parameters of one statement, the strictest (old SQLite) to 999.
-_PARAMETERS = 500
 
 
 def _record(row: Row[Any]) -> BlockRecord:
@@ -138,32 +135,6 @@ class Blocks(Facet):
         async with self._database.read() as connection:
             counts = {row[0]: row[1] for row in await connection.execute(query)}
         return BlockTally(stored=counts.get("stored", 0), failed=counts.get("failed", 0))
-
-    @uninterrupted
-    async def find_blocks(self, addresses: Collection[str]) -> dict[str, BlockRecord]:
-        """Return stored blocks, of any Gram matrix, that hold the numbers of these addresses.
-
-        Parameters
-        ----------
-        addresses : collection of str
-            Content addresses of blocks.
-
-        Returns
-        -------
-        dict of str to BlockRecord
-            By address, where there is one; the matrix that was recorded first, if several are.
-        """
-        found: dict[str, BlockRecord] = {}
-        async with self._database.read() as connection:
-            for some in batched(addresses, _PARAMETERS):
-                query = (
-                    select(_blocks)
-                    .where(_blocks.c.address.in_(some), _blocks.c.state == "stored")
-                    .order_by(_blocks.c.finished, _blocks.c.gram, _blocks.c.i, _blocks.c.j)
-                )
-                for row in await connection.execute(query):
-                    found.setdefault(row.address, _record(row))
-        return found
 
     @uninterrupted
     async def forget_blocks(self, gram: str, places: Iterable[tuple[int, int]]) -> None:

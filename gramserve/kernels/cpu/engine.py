@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gramserve.errors import NonFiniteKernelError
+from gramserve.kernels.blame import blame
 from gramserve.kernels.cpu.activations import find_unsupported
 from gramserve.kernels.cpu.block import Block, evaluate_block, evaluate_tails
 from gramserve.kernels.cpu.program import write_program
@@ -19,7 +19,7 @@ from gramserve.kernels.cpu.tables import Program
 from gramserve.kernels.cpu.warm import compile_all
 from gramserve.kernels.inputs import input_vectors, input_width, is_plain
 from gramserve.kernels.items import Items, label_items
-from gramserve.kernels.precision import overflow, result_dtype, working_dtype
+from gramserve.kernels.precision import result_dtype, working_dtype
 from gramserve.kernels.reference import ReferenceEngine
 from gramserve.kernels.variances import check_quadratures, check_variances, spec_variance_places
 from gramserve.spec import KernelSpec, OutputName, Precision, infer_shapes
@@ -216,33 +216,8 @@ class CpuEngine:
             # A tangent kernel may be finite where the covariance that goes with it is not.
             for found in (result[name], block.values[0, :, : len(columns)]):
                 if not np.isfinite(found).all():
-                    self._blame(spec, *items, precision, memory_bytes=memory_bytes, gram=found)
+                    blame(self._dense, spec, items, precision, found, memory_bytes=memory_bytes)
         return result
-
-    def _blame(
-        self,
-        spec: KernelSpec,
-        rows: Items,
-        columns: Items,
-        precision: Precision,
-        *,
-        memory_bytes: int,
-        gram: NDArray[Any],
-    ) -> None:
-        """Have the reference engine find the layer at which the first bad pair goes wrong."""
-        row, column = (int(index) for index in np.argwhere(~np.isfinite(gram))[0])
-        one, other = rows[row : row + 1], columns[column : column + 1]
-        tries: tuple[Precision, ...] = (precision,)
-        if precision == "mixed":
-            # Of which the reference engine takes nothing in float32.
-            tries = ("mixed", "float32")
-        for each in tries:
-            try:
-                self._dense.evaluate(spec, one, other, each, memory_bytes=memory_bytes)
-            except NonFiniteKernelError as error:
-                where, kind = error.context["layer"], error.context["type"]
-                raise overflow(where, kind, (row, column), precision) from None
-        raise overflow("result", "result", (row, column), precision)
 
 
 def _input_numbers(spec: KernelSpec, item_shape: Sequence[int]) -> int:

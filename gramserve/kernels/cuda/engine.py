@@ -8,14 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gramserve.arrays import Device, OwnCard, namespace_of, to_host
-from gramserve.errors import DeviceMemoryError, NonFiniteKernelError
+from gramserve.errors import DeviceMemoryError
+from gramserve.kernels.blame import blame
 from gramserve.kernels.cpu import CpuEngine
 from gramserve.kernels.cuda.activations import count_numbers, find_unsupported
 from gramserve.kernels.cuda.parts import Part, cut_parts, device_need, host_need
 from gramserve.kernels.cuda.program import NUMBERS_OF_LAYERS, Program
 from gramserve.kernels.cuda.run import Block, Streams, evaluate_block
 from gramserve.kernels.items import Items, label_items
-from gramserve.kernels.precision import overflow, result_dtype
+from gramserve.kernels.precision import result_dtype
 from gramserve.kernels.reference import ReferenceEngine
 from gramserve.kernels.variances import spec_layers
 from gramserve.spec import KernelSpec, OutputName, Precision, infer_shapes
@@ -178,7 +179,15 @@ class CudaEngine:
                     continue
                 for found in bad:
                     block = whole.part(part)
-                    self._blame(spec, block, part, precision, found, memory_bytes=memory_bytes)
+                    blame(
+                        self._dense,
+                        spec,
+                        (block.rows, block.columns),
+                        precision,
+                        found,
+                        memory_bytes=memory_bytes,
+                        corner=(part.rows.start, part.columns.start),
+                    )
                 if whole.is_symmetric and not part.is_diagonal:
                     for gram in result.values():
                         gram[part.columns, part.rows] = gram[part.rows, part.columns].T
@@ -195,32 +204,6 @@ class CudaEngine:
         while len(self._programs) > _PROGRAMS_KEPT:
             self._programs.popitem(last=False)
         return self._programs[key]
-
-    def _blame(
-        self,
-        spec: KernelSpec,
-        block: Block,
-        part: Part,
-        precision: Precision,
-        gram: NDArray[Any],
-        *,
-        memory_bytes: int,
-    ) -> None:
-        """Have the reference engine find the layer at which the first bad pair goes wrong."""
-        row, column = (int(index) for index in np.argwhere(~np.isfinite(gram))[0])
-        one, other = block.rows[row : row + 1], block.columns[column : column + 1]
-        pair = row + part.rows.start, column + part.columns.start
-        tries: tuple[Precision, ...] = (precision,)
-        if precision == "mixed":
-            # Of which the reference engine takes nothing in float32.
-            tries = ("mixed", "float32")
-        for each in tries:
-            try:
-                self._dense.evaluate(spec, one, other, each, memory_bytes=memory_bytes)
-            except NonFiniteKernelError as error:
-                where, kind = error.context["layer"], error.context["type"]
-                raise overflow(where, kind, pair, precision) from None
-        raise overflow("result", "result", pair, precision)
 
 
 def _evaluate_part(

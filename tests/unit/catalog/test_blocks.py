@@ -91,21 +91,6 @@ async def test_records_land_together_or_not_at_all(catalog, gram):
     await catalog.record_blocks([])
 
 
-async def test_blocks_are_found_by_address_in_any_gram(catalog, gram):
-    other = await add_gram(catalog, "h" * 32, kernel="ntk")
-    await catalog.record_blocks([replace(FAILED, gram=other)])
-    assert await catalog.find_blocks(["a" * 64]) == {}
-    await catalog.record_blocks([STORED])
-    await catalog.record_blocks([replace(STORED, gram=other)])
-    many = [f"{number:064d}" for number in range(1200)]
-    records = [replace(STORED, i=1, j=k, address=address) for k, address in enumerate(many[:700])]
-    await catalog.record_blocks(records)
-    found = await catalog.find_blocks([*many, "a" * 64])
-    assert set(found) == {*many[:700], "a" * 64}
-    assert (found["a" * 64].gram, found["a" * 64].j) == (gram, 1)
-    assert found[many[600]].j == 600
-
-
 async def test_forgotten_blocks_can_fail_again(catalog, gram):
     await catalog.record_blocks([STORED, replace(STORED, j=2)])
     await catalog.forget_blocks(gram, [(0, 1), (7, 7)])

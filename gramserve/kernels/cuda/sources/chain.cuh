@@ -161,6 +161,20 @@ struct Dual {
   }
 };
 
+// S' and T' of all entries of a tile, from one pair of roots.
+template <class Functor, class S, bool TANGENT, class T = typename S::Scalar>
+__device__ __forceinline__ void take_everywhere(
+    Pair<S, TANGENT>& pair, Roots<T> x, Roots<T> y, const T* numbers) {
+#pragma unroll
+  for (int j = 0; j < S::ROWS; ++j)
+#pragma unroll
+    for (int c = 0; c < S::COLUMNS; ++c) {
+      const Moments<T> found = Functor::template take<TANGENT>(pair.s.at[j][c], x, y, numbers);
+      pair.s.at[j][c] = found.value;
+      if constexpr (TANGENT) pair.t.at[j][c] *= found.slope;
+    }
+}
+
 // The same with one variance for all positions of an item: their mean.
 template <class Functor>
 struct DualOfMean {
@@ -176,15 +190,7 @@ struct DualOfMean {
     using T = typename S::Scalar;
     const T* numbers = Constant<T>::numbers() + at.number;
     const Roots<T> x = around.x[at.variance], y = around.y[2 * at.variance];
-#pragma unroll
-    for (int j = 0; j < S::ROWS; ++j)
-#pragma unroll
-      for (int c = 0; c < S::COLUMNS; ++c) {
-        const Moments<T> found =
-            Functor::template take<TANGENT>(pair.s.at[j][c], x, y, numbers);
-        pair.s.at[j][c] = found.value;
-        if constexpr (TANGENT) pair.t.at[j][c] *= found.slope;
-      }
+    take_everywhere<Functor>(pair, x, y, numbers);
   }
 };
 
@@ -203,15 +209,7 @@ struct DualAlone {
     using T = typename S::Scalar;
     const T* numbers = Constant<T>::numbers() + at.number;
     const Roots<T> none = {T(1), T(1)};
-#pragma unroll
-    for (int j = 0; j < S::ROWS; ++j)
-#pragma unroll
-      for (int c = 0; c < S::COLUMNS; ++c) {
-        const Moments<T> found =
-            Functor::template take<TANGENT>(pair.s.at[j][c], none, none, numbers);
-        pair.s.at[j][c] = found.value;
-        if constexpr (TANGENT) pair.t.at[j][c] *= found.slope;
-      }
+    take_everywhere<Functor>(pair, none, none, numbers);
   }
 };
 
